@@ -1,0 +1,42 @@
+"""Membership: who belongs to the ensemble, as the log says it. A function of the log: each CONFIG entry replaces it."""
+
+import json
+
+from zk.model.record import ServerId, record
+
+
+@record
+class Membership:
+    """`configs` are all voter sets in force (one; two while they change): a decision needs a majority of each.
+
+    `disks` maps a server to the uuid of the data directory that the ensemble knows it by; a server with another one
+    has lost what it
+    once promised, and does not count until a new Membership names its new disk.
+    """
+
+    cluster_id: str
+    configs: tuple[frozenset[ServerId], ...]
+    disks: tuple[tuple[ServerId, str], ...]
+
+    def encode(self) -> bytes:
+        return json.dumps(
+            {
+                "cluster_id": self.cluster_id,
+                "configs": [sorted(config) for config in self.configs],
+                "disks": {str(server): uuid for server, uuid in self.disks},
+            },
+            sort_keys=True,
+        ).encode()
+
+    @classmethod
+    def decode(cls, data: bytes) -> "Membership":
+        """Raise ValueError if `data` is no membership."""
+        try:
+            fields = json.loads(data)
+            return cls(
+                fields["cluster_id"],
+                tuple(frozenset(ServerId(server) for server in config) for config in fields["configs"]),
+                tuple(sorted((ServerId(int(server)), str(uuid)) for server, uuid in fields["disks"].items())),
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"not a membership: {error!r}") from error

@@ -1,0 +1,1 @@
+"""Zab with one log as the only authority."""

@@ -1,0 +1,33 @@
+"""Every limit of the service, by name, with its default. Whatever can grow has one; each is tested where it is
+enforced."""
+
+from zk.model.record import record
+
+KIB = 1024
+MIB = 1024 * KIB
+
+
+@record
+class Limits:
+    """Limits that an operator may set. Sizes are bytes, times are milliseconds."""
+
+    frame_bytes_max: int = 4 * MIB  # one native frame, request or reply
+    data_bytes_max: int = 1 * MIB  # the data of one znode; also the sum of all data in one multi
+    path_length_max: int = 4 * KIB  # characters
+    acl_entries_max: int = 64
+    multi_operations_max: int = 1_000
+    children_per_page_max: int = 10_000
+    watches_per_connection_max: int = 100_000
+    outstanding_requests_max: int = 2_000  # per connection, unanswered; beyond it the connection is not read
+    connections_per_address_max: int = 10_000
+    connections_max: int = 50_000
+    identities_per_session_max: int = 16
+    stored_answers_per_session_max: int = 4_000  # answers kept for exactly-once resends
+    send_buffer_bytes_max: int = 16 * MIB  # unsent bytes per connection; beyond it the connection is closed
+    handshake_timeout_ms: int = 10_000
+    session_timeout_ms_min: int = 4_000
+    session_timeout_ms_max: int = 40_000
+    history_changes_max: int = 100_000  # committed changes kept to answer watch(since=)
+
+
+DEFAULT_LIMITS = Limits()

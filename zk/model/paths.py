@@ -1,0 +1,57 @@
+"""Paths of znodes: what is a path, and how paths relate. The rules are ZooKeeper's (PathUtils)."""
+
+import re
+
+from zk.model.errors import BadArgumentsError
+
+RESERVED = frozenset({"/", "/zookeeper", "/zookeeper/quota", "/zookeeper/config"})
+
+_FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\uf8ff\ufff0-\uffff]")
+_PLAIN = re.compile(r"(?:/[A-Za-z0-9_\-:@=+,][A-Za-z0-9_\-:@=+,.]*)+")  # the usual path, accepted by one match
+
+
+def validate(path: str) -> None:
+    """Raise BadArgumentsError (-8), saying what is wrong and where, unless `path` is a well-formed absolute path."""
+    if _PLAIN.fullmatch(path) or path == "/":
+        return
+    if not path:
+        raise BadArgumentsError(path, "a path must not be empty; the root is '/'")
+    if path[0] != "/":
+        raise BadArgumentsError(path, f"a path must start with '/'; did you mean '/{path}'?")
+    if path[-1] == "/":
+        raise BadArgumentsError(path, "a path must not end with '/'")
+    found = _FORBIDDEN.search(path)
+    if found is not None:
+        raise BadArgumentsError(
+            path, f"character {found.group()!r} at position {found.start()} is not allowed in a path"
+        )
+    for component in path[1:].split("/"):
+        if component == "":
+            raise BadArgumentsError(path, "a path must not have an empty component ('//')")
+        if component in (".", ".."):
+            raise BadArgumentsError(path, f"relative component {component!r} is not allowed in a path")
+
+
+def validate_prefix(path: str) -> None:
+    """Like `validate`, for the prefix of a sequential name: it may end in '/', since the suffix is still to come."""
+    validate(path + "0" if path else path)
+
+
+def parent(path: str) -> str:
+    """The parent's path; the root is its own parent."""
+    return path[: path.rfind("/")] or "/"
+
+
+def basename(path: str) -> str:
+    """The last component; empty for the root."""
+    return path[path.rfind("/") + 1 :]
+
+
+def join(directory: str, name: str) -> str:
+    """The path of the child `name` of `directory`."""
+    return f"/{name}" if directory == "/" else f"{directory}/{name}"
+
+
+def is_inside(path: str, root: str) -> bool:
+    """Whether `path` is `root` itself or anything below it."""
+    return path == root or root == "/" or path.startswith(root + "/")

@@ -1,0 +1,1 @@
+"""The deterministic simulator: whole servers on a simulated network, disk and clock, from one seed."""
