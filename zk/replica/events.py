@@ -53,6 +53,13 @@ class Flush:
 
 
 @record
+class DiskSpace:
+    """The space left for the log fell below its low-water mark (`low`), or is back above it. Until told, it is not low."""
+
+    low: bool
+
+
+@record
 class PeerReceived:
     """A message of another server, of its engine or of its replica."""
 
@@ -67,6 +74,7 @@ Event = (
     | ClientReceived
     | ClientDisconnected
     | Flush
+    | DiskSpace
     | PeerReceived
     | engine.PeerConnected
     | engine.PeerDisconnected
