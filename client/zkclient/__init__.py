@@ -1,1 +1,47 @@
-"""The Python client."""
+"""The Python client: `AsyncZooKeeper`, its recipes, its errors, and the values that its methods take and return.
+
+Read in this order: client (the methods), machine (the session, without I/O), driver (sockets and clocks), recipes.
+"""
+
+from zk.model.acl import CREATOR_ALL_ACL, OPEN_ACL, READ_ACL, Acl, Identity, Perms
+from zk.model.events import EventType, WatchEvent
+from zk.model.replies import PageEntry, StatusReply
+from zk.model.requests import CreateMode, GetChildren, GetData
+from zk.model.stat import Stat
+from zkclient import errors
+from zkclient.client import AsyncZooKeeper, status_of
+from zkclient.errors import *  # noqa: F403 - the whole family, by its own __all__
+from zkclient.recipes.contenders import Held
+from zkclient.recipes.election import Election
+from zkclient.recipes.lock import Lock
+from zkclient.results import ClientStatistics, NodeData, State
+from zkclient.transaction import Transaction
+from zkclient.watching import WatchStream
+
+__all__ = [
+    "AsyncZooKeeper",
+    "status_of",
+    "State",
+    "NodeData",
+    "Transaction",
+    "WatchStream",
+    "ClientStatistics",
+    "Lock",
+    "Election",
+    "Held",
+    "Acl",
+    "Perms",
+    "Identity",
+    "OPEN_ACL",
+    "READ_ACL",
+    "CREATOR_ALL_ACL",
+    "CreateMode",
+    "EventType",
+    "GetChildren",
+    "GetData",
+    "PageEntry",
+    "Stat",
+    "StatusReply",
+    "WatchEvent",
+]
+__all__ += errors.__all__
