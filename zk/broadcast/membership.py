@@ -18,6 +18,15 @@ class Membership:
     configs: tuple[frozenset[ServerId], ...]
     disks: tuple[tuple[ServerId, str], ...]
 
+    def disk(self, server: ServerId) -> str:
+        """The uuid of the disk that `server` counts with; "" if it has none."""
+        return next((uuid for known, uuid in self.disks if known == server), "")
+
+    def with_disk(self, server: ServerId, uuid: str) -> "Membership":
+        """The same, but `server` counts with the disk `uuid`, or with none if it is ""."""
+        others = [(known, disk) for known, disk in self.disks if known != server]
+        return Membership(self.cluster_id, self.configs, tuple(sorted([*others, (server, uuid)] if uuid else others)))
+
     def encode(self) -> bytes:
         return json.dumps(
             {

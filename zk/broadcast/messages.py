@@ -12,31 +12,44 @@ from zk.model.record import Epoch, ServerId, Zxid, record
 
 @record
 class Poll:
-    """Would you elect me? Nothing is persisted for it."""
+    """Would you elect me? Nothing is persisted for it.
+
+    `established`: my log holds a Membership, so an ensemble exists. `counts_you`: that Membership knows you by the disk
+    you have (or none of us has one yet): your vote would count.
+    """
 
     round: int
     accepted_epoch: Epoch
     last: Zxid
+    established: bool
+    counts_you: bool
 
 
 @record
 class PollReply:
-    """`leader` names the leader that the voter hears of at the moment, else 0."""
+    """`leader` names the leader that the voter hears of at the moment, else 0. `established`: as in Poll, the
+    voter's own."""
 
     round: int
     granted: bool
     accepted_epoch: Epoch
     leader: ServerId
+    established: bool
 
 
 @record
 class NewEpoch:
-    """I lead (`won`), or want to lead, `epoch`; my log ends at `last`. `stream` answers a Join, else 0."""
+    """I lead (`won`), or want to lead, `epoch`; my log ends at `last`. `stream` answers a Join, else 0.
+
+    `established` and `counts_you`: as in Poll.
+    """
 
     epoch: Epoch
     last: Zxid
     won: bool
     stream: int
+    established: bool
+    counts_you: bool
 
 
 @record
@@ -61,7 +74,7 @@ class Join:
 @record
 class SyncLog:
     """Your log and mine agree up to `common`: drop what you have above it and append `entries` (DIFF, TRUNC, or both).
-    More follow if not `last`."""
+    More follow if not `last`, each beginning where the one before ended."""
 
     epoch: Epoch
     stream: int
@@ -88,7 +101,8 @@ class SyncSnapshot:
 
 @record
 class SyncAck:
-    """Chunk `index` of a snapshot has arrived: send on. Keeps what is under way bounded."""
+    """Frame `index` of the synchronisation (each SyncSnapshot and each SyncLog but the last, counted from 0) has
+    arrived: send on. Keeps what is under way bounded."""
 
     epoch: Epoch
     stream: int
