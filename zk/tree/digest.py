@@ -1,0 +1,107 @@
+"""Digest: one number for the whole state, so that servers can tell whether they agree.
+
+The sum (modulo 2**128) of one hash per znode: a write takes the old znode's hash out and puts the new one in, in any
+order. Writes only note what they touched; the hashing is done when the digest is asked for, or in slices before.
+"""
+
+from collections.abc import Iterable, Mapping
+from hashlib import blake2b
+from struct import Struct
+
+from zk.model.acl import Acl
+from zk.model.errors import APIError
+from zk.model.session import Session
+from zk.model.znode import Znode
+
+_MODULUS = 1 << 128
+_FIGURES = Struct(">IIQQQqqqqqqqBqI")
+_SESSION = Struct(">qqQQQIII")
+_ANSWER = Struct(">QQi")
+
+
+def _hash(message: bytes) -> int:
+    return int.from_bytes(blake2b(message, digest_size=16).digest(), "big")
+
+
+def znode_hash(path: str, znode: Znode) -> int:
+    """Every lasting attribute of one znode, together with its path."""
+    name = path.encode()
+    acl = _encode_acl(znode.acl)
+    figures = _FIGURES.pack(
+        len(name),
+        len(acl),
+        znode.czxid,
+        znode.mzxid,
+        znode.pzxid,
+        znode.ctime,
+        znode.mtime,
+        znode.version,
+        znode.created,
+        znode.aversion,
+        znode.owner,
+        znode.num_children,
+        znode.mode,
+        znode.ttl_ms,
+        len(znode.data),
+    )
+    return _hash(b"".join((figures, name, acl, znode.data)))
+
+
+def _encode_acl(acl: Iterable[Acl]) -> bytes:
+    return b"".join(f"{entry.perms}\0{entry.scheme}\0{entry.id}\0\0".encode(errors="surrogatepass") for entry in acl)
+
+
+def znodes_sum(znodes: Mapping[str, Znode]) -> int:
+    """The sum over all znodes, from nothing."""
+    return sum(znode_hash(path, znode) for path, znode in znodes.items()) % _MODULUS
+
+
+def session_hash(session: Session) -> int:
+    """Every attribute of one session; of the kept answers their xids, zxids and result codes."""
+    identities = "".join(f"{who.scheme}\0{who.id}\0\0" for who in session.identities).encode(errors="surrogatepass")
+    head = _SESSION.pack(
+        session.id,
+        session.timeout_ms,
+        session.generation,
+        session.n,
+        session.floor,
+        len(session.answers),
+        len(session.secret),
+        len(identities),
+    )
+    answers = [
+        _ANSWER.pack(xid, zxid, int(result.code) if isinstance(result, APIError) else 0)
+        for xid, (zxid, result) in session.answers.items()
+    ]
+    return _hash(b"".join((head, session.secret, identities, *answers)))
+
+
+def combined(znodes: int, sessions: Iterable[Session]) -> str:
+    """The digest as text: the znodes' sum and all the sessions."""
+    return f"{(znodes + sum(map(session_hash, sessions))) % _MODULUS:032x}"
+
+
+class ZnodesSum:
+    """Keeps `znodes_sum` of a mapping that changes: note what is touched in `changed`, settle at leisure."""
+
+    __slots__ = ("_sum", "changed")
+
+    def __init__(self, settled: int) -> None:
+        self._sum = settled
+        self.changed: dict[str, Znode | None] = {}  # path -> the znode that is still in the sum, None: none is
+
+    def settle(self, znodes: Mapping[str, Znode], at_most: int | None = None) -> int:
+        """Bring the sum up to date (with `at_most`, only by that many paths) and give it."""
+        total = self._sum
+        changed = self.changed
+        todo = len(changed) if at_most is None else min(at_most, len(changed))
+        for _ in range(todo):
+            path, old = changed.popitem()
+            new = znodes.get(path)
+            if new is not old:
+                if old is not None:
+                    total -= znode_hash(path, old)
+                if new is not None:
+                    total += znode_hash(path, new)
+        self._sum = total % _MODULUS
+        return self._sum

@@ -1,0 +1,21 @@
+"""Image: the state of a tree at one moment, as a value."""
+
+from collections.abc import Mapping
+
+from zk.model.record import SessionId, Zxid, record
+from zk.model.session import Session
+from zk.model.znode import Znode
+
+
+@record
+class Image:
+    """The whole replicated state at `zxid`, frozen: all that a snapshot must hold.
+
+    `znodes_sum` is the znodes' part of the digest; who reads an image from a disk can hold it against
+    `digest.znodes_sum(image.znodes)`.
+    """
+
+    zxid: Zxid
+    znodes: Mapping[str, Znode]
+    sessions: Mapping[SessionId, Session]
+    znodes_sum: int

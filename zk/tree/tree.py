@@ -1,0 +1,197 @@
+"""Tree: the replicated state machine. `apply` for every entry of the log in order, `read` for reads, `image` for
+snapshots, `digest` to tell whether two servers agree.
+
+Applying is a pure function of the state and the transaction: no clock, no chance, no configuration. A refusal is a
+result like any other. Read on in writes.py, sessions.py and reads.py; how the znodes are kept stands in store.py.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from zk.model.acl import Identity
+from zk.model.errors import APIError, RuntimeInconsistencyError, SessionExpiredError, SessionMovedError
+from zk.model.limits import DEFAULT_LIMITS
+from zk.model.record import SessionId, Zxid, record
+from zk.model.replies import Body
+from zk.model.requests import (
+    AttachSession,
+    Authenticate,
+    Check,
+    CloseSession,
+    Create,
+    Delete,
+    ExpireSession,
+    GetData,
+    Multi,
+    OpenSession,
+    Reap,
+    SetAcl,
+    SetData,
+    TreeRead,
+    Txn,
+)
+from zk.model.session import Session
+from zk.model.znode import Znode
+from zk.tree import digest, reads, sessions, writes
+from zk.tree.changes import Change
+from zk.tree.image import Image
+from zk.tree.store import Store, first_znodes
+
+# Not the operator's to set: applying is the same on every server, whatever its configuration says.
+STORED_ANSWERS_MAX = DEFAULT_LIMITS.stored_answers_per_session_max
+
+# The type of the request is the key under which its function stands, which no checker can follow: hence Any.
+_CLIENT_WRITES: Mapping[type, Callable[[Store, Any, Session], Body]] = {
+    Create: writes.create,
+    SetData: writes.set_data,
+    Delete: writes.delete,
+    SetAcl: writes.set_acl,
+    Check: writes.check,
+    Multi: writes.multi,
+    Authenticate: sessions.authenticate,
+    CloseSession: sessions.close_session,
+}
+_SERVER_WRITES: Mapping[type, Callable[[Store, Any], Body]] = {
+    OpenSession: sessions.open_session,
+    AttachSession: sessions.attach_session,
+    ExpireSession: sessions.expire_session,
+    Reap: writes.reap,
+}
+
+
+@record
+class Applied:
+    """What became of one entry of the log.
+
+    `zxid` is the write's own: for a resend, the one under which it was done the first time, with the `body` of then
+    and no changes. `closed` are the sessions that it ended, `over_quota` the roots of soft quotas that it exceeded.
+    """
+
+    zxid: Zxid
+    body: Body | APIError
+    changes: Sequence[Change]
+    closed: tuple[SessionId, ...] = ()
+    over_quota: tuple[str, ...] = ()
+
+
+class Tree:
+    """The state after transaction `zxid`. `znodes` and `sessions` are for reading: only `apply` changes them."""
+
+    __slots__ = ("_store", "sessions", "znodes")
+
+    def __init__(self, image: Image | None = None) -> None:
+        if image is None:
+            znodes = first_znodes()
+            image = Image(Zxid(0), znodes, {}, digest.znodes_sum(znodes))
+        self.znodes: dict[str, Znode] = dict(image.znodes)
+        self.sessions: dict[SessionId, Session] = {key: session.copy() for key, session in image.sessions.items()}
+        self._store = Store(image.zxid, self.znodes, self.sessions, image.znodes_sum)
+
+    @property
+    def zxid(self) -> Zxid:
+        """The last transaction applied."""
+        return self._store.zxid
+
+    # ---- writes
+
+    def apply(self, zxid: Zxid, txn: Txn) -> Applied:
+        """Carry out one entry of the log. Never raises for anything that a client or a server may ask."""
+        store = self._store
+        store.begin(zxid, txn.time_ms)
+        write = _CLIENT_WRITES.get(type(txn.request))
+        if write is None:
+            return self._apply_server_write(zxid, txn)
+
+        session = self.sessions.get(txn.session_id)
+        if session is None:
+            return Applied(zxid, _refusal_without_session(txn), ())
+        if txn.generation != session.generation:
+            return Applied(zxid, SessionMovedError(), ())
+        if txn.n != session.n + 1:
+            return Applied(zxid, SessionMovedError(hint=f"gap: write {txn.n} came after write {session.n}"), ())
+        session.n = txn.n
+        xid = txn.xid
+        if xid > 0:
+            stored = session.answers.get(xid)
+            if txn.floor > session.floor:
+                _forget_answers(session, txn.floor)
+            if stored is not None:
+                return Applied(stored[0], stored[1], ())
+            if xid < session.floor:
+                return Applied(zxid, RuntimeInconsistencyError(hint=_ANSWERED.format(xid)), ())
+
+        body: Body | APIError
+        try:
+            body = write(store, txn.request, session)
+        except APIError as error:
+            body = error.with_traceback(None)  # it is kept, and must not keep what was on the stack
+        if store.quotas.unwritten:
+            store.write_quota_stats()
+        if xid > 0:
+            answers = session.answers
+            answers[xid] = (zxid, body)
+            if len(answers) > STORED_ANSWERS_MAX:
+                _forget_answers(session, next(iter(answers)) + 1)
+        return Applied(zxid, body, store.changes, store.closed, store.over_quota)
+
+    def _apply_server_write(self, zxid: Zxid, txn: Txn) -> Applied:
+        store = self._store
+        body: Body | APIError
+        try:
+            body = _SERVER_WRITES[type(txn.request)](store, txn.request)
+        except APIError as error:
+            body = error.with_traceback(None)
+        if store.quotas.unwritten:
+            store.write_quota_stats()
+        return Applied(zxid, body, store.changes, store.closed, store.over_quota)
+
+    def reapable(self, now_ms: int, at_most: int = 1_000) -> list[str]:
+        """Containers that had children and are empty, TTL nodes that are due: what a leader may propose to Reap."""
+        return self._store.reap_index.due(now_ms, self.znodes, at_most)
+
+    # ---- reads
+
+    def read(self, request: TreeRead, session_id: SessionId, identities: Sequence[Identity]) -> Body:
+        """Answer from the state as it is; raises the APIError that refuses the read."""
+        if type(request) is GetData:  # by far the most frequent
+            return reads.get_data(self._store, request, identities)
+        return reads.read(self._store, request, session_id, identities)
+
+    # ---- the state as a whole
+
+    def image(self) -> Image:
+        """The state of this moment; nothing that is applied later shows in it."""
+        settled = self._store.sum.settle(self.znodes)
+        copies = {key: session.copy() for key, session in self.sessions.items()}
+        return Image(self.zxid, self.znodes.copy(), copies, settled)
+
+    def digest(self) -> str:
+        """32 hex digits, equal on two servers at the same zxid exactly if they hold the same state."""
+        return digest.combined(self._store.sum.settle(self.znodes), self.sessions.values())
+
+    def settle_digest(self, at_most: int) -> None:
+        """Do a part of the work of the next `digest` or `image` now: up to `at_most` znodes, 1-2 µs each."""
+        self._store.sum.settle(self.znodes, at_most)
+
+
+_ANSWERED = "the write with xid {} was done before, and its answer was acknowledged or is too old to be kept"
+
+
+def _refusal_without_session(txn: Txn) -> APIError:
+    if isinstance(txn.request, Create):
+        try:
+            writes.check_kind(txn.request)  # comes before the session in the documented order of checks
+        except APIError as error:
+            return error.with_traceback(None)
+    return SessionExpiredError()
+
+
+def _forget_answers(session: Session, floor: int) -> None:
+    """Drop the answers below `floor`; what would be asked again below it is refused from here on."""
+    session.floor = floor
+    answers = session.answers
+    while answers:
+        oldest = next(iter(answers))
+        if oldest >= floor:
+            return
+        del answers[oldest]
