@@ -16,6 +16,7 @@ class Limits:
     path_length_max: int = 4 * KIB  # characters
     acl_entries_max: int = 64
     multi_operations_max: int = 1_000
+    paths_per_set_watches_max: int = 1_000  # in each of its lists; a client with more sends several calls
     children_per_page_max: int = 10_000
     watches_per_connection_max: int = 100_000
     outstanding_requests_max: int = 2_000  # per connection, unanswered; beyond it the connection is not read

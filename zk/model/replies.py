@@ -29,6 +29,14 @@ class StatReply:
 
 
 @record
+class DataReply:
+    """What a client gets of the Znode that the server answers a GetData with."""
+
+    data: bytes
+    stat: Stat
+
+
+@record
 class AclReply:
     acl: tuple[Acl, ...]
     stat: Stat
@@ -123,6 +131,7 @@ Body = (
     | Created
     | StatReply
     | Znode
+    | DataReply
     | AclReply
     | ChildrenReply
     | ChildrenPageReply

@@ -1,0 +1,433 @@
+"""Operations as arrays: `[op, field, …]`, the same in a client's call, inside a multi, and in the log.
+
+Owns the numbers and the order of the fields. Decoding is strict (types, ranges, limits), for the fields may come from
+anybody; a refusal is an APIError with a hint. The framing around an operation is in calls.py and in ../txn.py.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from enum import IntEnum
+from inspect import signature
+from typing import TypeVar
+
+from zk.model.acl import OPEN_ACL, Acl
+from zk.model.errors import BadArgumentsError, MarshallingError, UnimplementedError
+from zk.model.events import WatcherType, WatchMode
+from zk.model.limits import Limits
+from zk.model.record import SessionId, Zxid
+from zk.model.requests import (
+    AddAuth,
+    AddWatch,
+    Check,
+    CheckWatches,
+    ClientRequest,
+    CloseSession,
+    Connect,
+    CountDescendants,
+    Create,
+    CreateMode,
+    Delete,
+    Exists,
+    GetAcl,
+    GetChildren,
+    GetChildrenPage,
+    GetData,
+    GetEphemerals,
+    GetStatus,
+    Multi,
+    MultiRead,
+    Operation,
+    Ping,
+    RemoveWatches,
+    SetAcl,
+    SetData,
+    SetWatches,
+    Sync,
+    WhoAmI,
+)
+
+T = TypeVar("T")
+Fields = tuple[object, ...]
+
+INT63_MAX = 2**63 - 1
+SECRET_BYTES_MAX = 64
+CREDENTIAL_BYTES_MAX = 4096
+
+
+class Op(IntEnum):
+    """Numbers of operations: ZooKeeper's where it has the operation (of two forms, the one that answers as ours does),
+    our own from 200."""
+
+    CLOSE_SESSION = -11
+    CONNECT = -10
+    DELETE = 2
+    EXISTS = 3
+    GET_DATA = 4
+    SET_DATA = 5
+    GET_ACL = 6
+    SET_ACL = 7
+    SYNC = 9
+    PING = 11
+    GET_CHILDREN = 12
+    CHECK = 13
+    MULTI = 14
+    CREATE = 15
+    CHECK_WATCHES = 17
+    REMOVE_WATCHES = 18
+    MULTI_READ = 22
+    ADD_AUTH = 100
+    GET_EPHEMERALS = 103
+    COUNT_DESCENDANTS = 104
+    SET_WATCHES = 105
+    ADD_WATCH = 106
+    WHO_AM_I = 107
+    GET_CHILDREN_PAGE = 200
+    GET_STATUS = 201
+
+
+WRITES = frozenset(
+    {Op.CREATE, Op.DELETE, Op.SET_DATA, Op.SET_ACL, Op.CHECK, Op.MULTI, Op.ADD_AUTH, Op.CLOSE_SESSION},
+)
+"""What goes through the log, and is answered once however often it is sent."""
+
+
+# ---- encoding
+
+
+def acl_fields(acl: tuple[Acl, ...]) -> tuple[Fields, ...] | None:
+    """An ACL as `[[perms, scheme, id], …]`; nil stands for the one that nearly every node has."""
+    if acl is OPEN_ACL or acl == OPEN_ACL:
+        return None
+    return tuple((entry.perms, entry.scheme, entry.id) for entry in acl)
+
+
+def _create(r: Create) -> Fields:
+    return (15, r.path, r.data, None if r.acl is OPEN_ACL else acl_fields(r.acl), r.mode, r.ttl_ms)
+
+
+def _nested(operations: Sequence[Operation | GetData | GetChildren]) -> tuple[Fields, ...]:
+    return tuple(_ENCODERS[type(operation)](operation) for operation in operations)
+
+
+_ENCODERS: dict[type, Callable[..., Fields]] = {
+    Create: _create,
+    Delete: lambda r: (2, r.path, r.version),
+    SetData: lambda r: (5, r.path, r.data, r.version),
+    SetAcl: lambda r: (7, r.path, acl_fields(r.acl), r.version),
+    Check: lambda r: (13, r.path, r.version, r.czxid),
+    Multi: lambda r: (14, _nested(r.operations)),
+    AddAuth: lambda r: (100, r.scheme, r.credential),
+    CloseSession: lambda r: (-11,),
+    Exists: lambda r: (3, r.path, r.watch),
+    GetData: lambda r: (4, r.path, r.watch),
+    GetAcl: lambda r: (6, r.path),
+    GetChildren: lambda r: (12, r.path, r.watch),
+    GetChildrenPage: lambda r: (200, r.path, r.prefix, r.start_after, r.limit, r.with_data),
+    CountDescendants: lambda r: (104, r.path),
+    GetEphemerals: lambda r: (103, r.prefix),
+    WhoAmI: lambda r: (107,),
+    MultiRead: lambda r: (22, _nested(r.operations)),
+    Connect: lambda r: (-10, r.session_id, r.secret, r.timeout_ms, r.last_zxid),
+    Ping: lambda r: (11,),
+    Sync: lambda r: (9, r.path),
+    AddWatch: lambda r: (106, r.path, r.mode, r.since),
+    RemoveWatches: lambda r: (18, r.path, r.type),
+    CheckWatches: lambda r: (17, r.path, r.type),
+    SetWatches: lambda r: (105, r.since, r.data, r.exist, r.child, r.persistent, r.recursive),
+    GetStatus: lambda r: (201,),
+}
+
+
+def operation_fields(request: ClientRequest) -> Fields:
+    """`request` as the array `[op, field, …]`."""
+    return _ENCODERS[type(request)](request)
+
+
+# ---- decoding
+
+_MODES = {int(mode): mode for mode in CreateMode}
+_WATCH_MODES = {int(mode): mode for mode in WatchMode}
+_WATCHER_TYPES = {int(kind): kind for kind in WatcherType}
+
+
+def _mistyped(name: str, wanted: str, value: object) -> MarshallingError:
+    return MarshallingError("", f"{name} must be {wanted}, not {type(value).__name__}")
+
+
+def _shown(op: object) -> str:
+    return f"number {op}" if type(op) is int else f"a value of type {type(op).__name__}"
+
+
+def _build(table: Mapping[int, Callable[..., T]], op: object, fields: Sequence[object]) -> T:
+    build = table.get(op) if type(op) is int else None
+    if build is None:
+        raise UnimplementedError("", f"there is no such operation here: {_shown(op)}")
+    try:
+        return build(*fields)
+    except TypeError as error:
+        raise _miscounted(op, build, fields) from error
+
+
+def _op_and_fields(value: object) -> tuple[object, Sequence[object]]:
+    if type(value) is not tuple or not value:
+        raise _mistyped("an operation", "an array that begins with its number", value)
+    return value[0], value[1:]
+
+
+def _miscounted(op: object, build: Callable[..., object], fields: Sequence[object]) -> MarshallingError:
+    wanted = list(signature(build).parameters)
+    if len(fields) == len(wanted):
+        raise AssertionError(f"operation {op} was decoded wrongly")  # a defect of ours, no fault of the sender's
+    return MarshallingError("", f"operation {op} takes {len(wanted)} fields ({', '.join(wanted)}), not {len(fields)}")
+
+
+def _number(name: str, value: object, low: int = 0, high: int = INT63_MAX) -> int:
+    if type(value) is not int:
+        raise _mistyped(name, "an integer", value)
+    if not low <= value <= high:
+        raise BadArgumentsError("", f"{name} is {value}; it must be from {low} to {high}")
+    return value
+
+
+def _version(value: object) -> int:
+    return _number("version", value, -1, 2**31 - 1)
+
+
+def _flag(name: str, value: object) -> bool:
+    if type(value) is not bool:
+        raise _mistyped(name, "a boolean", value)
+    return value
+
+
+class OperationDecoder:
+    """Makes requests of operations, within `limits`. All refusals are APIErrors."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._path_length_max = limits.path_length_max
+        self._data_bytes_max = limits.data_bytes_max
+        self._acl_entries_max = limits.acl_entries_max
+        self._operations_max = limits.multi_operations_max
+        self._page_max = limits.children_per_page_max
+        self._paths_max = limits.paths_per_set_watches_max
+        self._operations: dict[int, Callable[..., Operation]] = {
+            15: self._create,
+            2: self._delete,
+            5: self._set_data,
+            7: self._set_acl,
+            13: self._check,
+        }
+        self._read_operations: dict[int, Callable[..., GetData | GetChildren]] = {
+            4: self._get_data,
+            12: self._get_children,
+        }
+        self._writes: dict[int, Callable[..., Operation | Multi | CloseSession]] = {
+            **self._operations,
+            14: self._multi,
+            -11: CloseSession,
+        }
+        self._requests: dict[int, Callable[..., ClientRequest]] = {
+            **self._writes,
+            **self._read_operations,
+            100: self._add_auth,
+            3: self._exists,
+            6: self._get_acl,
+            200: self._get_children_page,
+            104: self._count_descendants,
+            103: self._get_ephemerals,
+            107: WhoAmI,
+            22: self._multi_read,
+            -10: self._connect,
+            11: Ping,
+            9: self._sync,
+            106: self._add_watch,
+            18: self._remove_watches,
+            17: self._check_watches,
+            105: self._set_watches,
+            201: GetStatus,
+        }
+
+    def request(self, op: object, fields: Sequence[object]) -> ClientRequest:
+        """The request that the operation `op` of a client with these `fields` stands for."""
+        return _build(self._requests, op, fields)
+
+    def write(self, op: object, fields: Sequence[object]) -> Operation | Multi | CloseSession:
+        """The same for operations in the log."""
+        return _build(self._writes, op, fields)
+
+    def _nested(self, value: object, table: Mapping[int, Callable[..., T]]) -> tuple[T, ...]:
+        if type(value) is not tuple:
+            raise _mistyped("operations", "an array", value)
+        if len(value) > self._operations_max:
+            raise BadArgumentsError(
+                "", f"there are {len(value)} operations; multi_operations_max is {self._operations_max}"
+            )
+        return tuple([_build(table, *_op_and_fields(operation)) for operation in value])
+
+    # ---- fields
+
+    def _path(self, value: object, name: str = "path") -> str:
+        if type(value) is not str:
+            raise _mistyped(name, "text", value)
+        if len(value) > self._path_length_max:
+            shown = value[:64] + "…"
+            raise BadArgumentsError(
+                shown, f"{name} has {len(value)} characters; path_length_max is {self._path_length_max}"
+            )
+        return value
+
+    def _data(self, path: str, value: object) -> bytes:
+        if type(value) is not bytes:
+            raise _mistyped("data", "binary", value)
+        if len(value) > self._data_bytes_max:
+            raise BadArgumentsError(path, f"data has {len(value)} bytes; data_bytes_max is {self._data_bytes_max}")
+        return value
+
+    def _acl(self, path: str, value: object) -> tuple[Acl, ...]:
+        if value is None:
+            return OPEN_ACL
+        if type(value) is not tuple:
+            raise _mistyped("acl", "an array, or nil for world:anyone with all permissions", value)
+        if len(value) > self._acl_entries_max:
+            raise BadArgumentsError(path, f"acl has {len(value)} entries; acl_entries_max is {self._acl_entries_max}")
+        return tuple([self._acl_entry(entry) for entry in value])
+
+    def _acl_entry(self, value: object) -> Acl:
+        if type(value) is not tuple or len(value) != 3:
+            raise _mistyped("an entry of acl", "an array of perms, scheme and id", value)
+        perms, scheme, name = value
+        return Acl(_number("perms", perms, 0, 31), self._path(scheme, "scheme"), self._path(name, "id"))
+
+    def _watcher_type(self, value: object) -> WatcherType:
+        return _WATCHER_TYPES[_number("watcher type", value, min(_WATCHER_TYPES), max(_WATCHER_TYPES))]
+
+    def _paths(self, name: str, value: object) -> tuple[str, ...]:
+        if type(value) is not tuple:
+            raise _mistyped(name, "an array", value)
+        if len(value) > self._paths_max:
+            raise BadArgumentsError(
+                "", f"{name} has {len(value)} paths; paths_per_set_watches_max is {self._paths_max}: send several calls"
+            )
+        return tuple([self._path(path) for path in value])
+
+    # ---- writes
+
+    def _create(self, path: object, data: object, acl: object, mode: object, ttl_ms: object) -> Create:
+        if type(path) is not str or len(path) > self._path_length_max:
+            path = self._path(path)
+        if type(data) is not bytes or len(data) > self._data_bytes_max:
+            data = self._data(path, data)
+        if type(mode) is not int or mode not in _MODES:
+            mode = _number("mode", mode, min(_MODES), max(_MODES))
+        if type(ttl_ms) is not int or not 0 <= ttl_ms <= INT63_MAX:
+            ttl_ms = _number("ttl_ms", ttl_ms)
+        return Create(path, data, OPEN_ACL if acl is None else self._acl(path, acl), _MODES[mode], ttl_ms)
+
+    def _delete(self, path: object, version: object) -> Delete:
+        return Delete(self._path(path), _version(version))
+
+    def _set_data(self, path: object, data: object, version: object) -> SetData:
+        if type(path) is not str or len(path) > self._path_length_max:
+            path = self._path(path)
+        if type(data) is not bytes or len(data) > self._data_bytes_max:
+            data = self._data(path, data)
+        if type(version) is not int or not -1 <= version < 2**31:
+            version = _version(version)
+        return SetData(path, data, version)
+
+    def _set_acl(self, path: object, acl: object, version: object) -> SetAcl:
+        path = self._path(path)
+        return SetAcl(path, self._acl(path, acl), _version(version))
+
+    def _check(self, path: object, version: object, czxid: object) -> Check:
+        return Check(self._path(path), _version(version), Zxid(_number("czxid", czxid)))
+
+    def _multi(self, operations: object) -> Multi:
+        decoded = self._nested(operations, self._operations)
+        data_bytes = sum(len(operation.data) for operation in decoded if isinstance(operation, Create | SetData))
+        if data_bytes > self._data_bytes_max:
+            raise BadArgumentsError(
+                "", f"the operations carry {data_bytes} bytes of data; data_bytes_max is {self._data_bytes_max}"
+            )
+        return Multi(decoded)
+
+    # ---- reads
+
+    def _exists(self, path: object, watch: object) -> Exists:
+        return Exists(self._path(path), _flag("watch", watch))
+
+    def _get_data(self, path: object, watch: object) -> GetData:
+        if type(path) is not str or len(path) > self._path_length_max:
+            path = self._path(path)
+        if type(watch) is not bool:
+            watch = _flag("watch", watch)
+        return GetData(path, watch)
+
+    def _get_children(self, path: object, watch: object) -> GetChildren:
+        return GetChildren(self._path(path), _flag("watch", watch))
+
+    def _get_acl(self, path: object) -> GetAcl:
+        return GetAcl(self._path(path))
+
+    def _count_descendants(self, path: object) -> CountDescendants:
+        return CountDescendants(self._path(path))
+
+    def _get_ephemerals(self, prefix: object) -> GetEphemerals:
+        return GetEphemerals(self._path(prefix, "prefix"))
+
+    def _get_children_page(
+        self, path: object, prefix: object, start_after: object, limit: object, with_data: object
+    ) -> GetChildrenPage:
+        return GetChildrenPage(
+            self._path(path),
+            self._path(prefix, "prefix"),
+            self._path(start_after, "start_after"),
+            _number("limit", limit, 1, self._page_max),
+            _flag("with_data", with_data),
+        )
+
+    def _multi_read(self, operations: object) -> MultiRead:
+        return MultiRead(self._nested(operations, self._read_operations))
+
+    # ---- the connection's own
+
+    def _connect(self, session_id: object, secret: object, timeout_ms: object, last_zxid: object) -> Connect:
+        if type(secret) is not bytes or len(secret) > SECRET_BYTES_MAX:
+            raise _mistyped("secret", f"binary of at most {SECRET_BYTES_MAX} bytes", secret)
+        return Connect(
+            SessionId(_number("session_id", session_id)),
+            secret,
+            _number("timeout_ms", timeout_ms, 0, 2**31 - 1),
+            Zxid(_number("last_zxid", last_zxid)),
+        )
+
+    def _add_auth(self, scheme: object, credential: object) -> AddAuth:
+        if type(credential) is not bytes or len(credential) > CREDENTIAL_BYTES_MAX:
+            raise _mistyped("credential", f"binary of at most {CREDENTIAL_BYTES_MAX} bytes", credential)
+        return AddAuth(self._path(scheme, "scheme"), credential)
+
+    def _sync(self, path: object) -> Sync:
+        return Sync(self._path(path))
+
+    def _remove_watches(self, path: object, type: object) -> RemoveWatches:  # noqa: A002 - named as in the protocol
+        return RemoveWatches(self._path(path), self._watcher_type(type))
+
+    def _check_watches(self, path: object, type: object) -> CheckWatches:  # noqa: A002 - named as in the protocol
+        return CheckWatches(self._path(path), self._watcher_type(type))
+
+    def _add_watch(self, path: object, mode: object, since: object) -> AddWatch:
+        return AddWatch(
+            self._path(path),
+            _WATCH_MODES[_number("mode", mode, min(_WATCH_MODES), max(_WATCH_MODES))],
+            None if since is None else Zxid(_number("since", since)),
+        )
+
+    def _set_watches(
+        self, since: object, data: object, exist: object, child: object, persistent: object, recursive: object
+    ) -> SetWatches:
+        return SetWatches(
+            Zxid(_number("since", since)),
+            self._paths("data", data),
+            self._paths("exist", exist),
+            self._paths("child", child),
+            self._paths("persistent", persistent),
+            self._paths("recursive", recursive),
+        )

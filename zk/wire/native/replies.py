@@ -1,0 +1,228 @@
+"""Answers and events as arrays. An answer is `[xid, zxid, kind, field, …]`: a kind >= 0 says which body follows, a kind
+< 0 is the code of an error with its path and hint. An event is `[-1, zxid, type, path]`.
+
+Encoding is a server's hot path; decoding is the client's, and the snapshot's (it keeps answers for resends).
+"""
+
+from collections.abc import Callable, Sequence
+from struct import Struct
+from typing import Any
+
+from zk.model.acl import OPEN_ACL, Acl, Identity
+from zk.model.errors import APIError, BadArgumentsError, error_from_code
+from zk.model.events import EventType, WatchEvent
+from zk.model.limits import Limits
+from zk.model.record import Zxid
+from zk.model.replies import (
+    DONE,
+    AclReply,
+    Body,
+    ChildrenPageReply,
+    ChildrenReply,
+    ConnectReply,
+    CountReply,
+    Created,
+    DataReply,
+    Done,
+    IdentitiesReply,
+    MultiReply,
+    PageEntry,
+    PathsReply,
+    Reply,
+    StatReply,
+    StatusReply,
+)
+from zk.model.stat import Stat
+from zk.model.znode import Znode
+from zk.wire.framing import Frame
+from zk.wire.native.operations import Fields, acl_fields
+from zk.wire.packing import pack
+
+EVENT_XID = -1
+FAREWELL_XID = -2
+
+# Kinds of bodies. Their numbers are part of the protocol.
+_DONE = 0
+_CREATED = 1
+_STAT = 2
+_DATA = 3
+_ACL = 4
+_CHILDREN = 5
+_PAGE = 6
+_COUNT = 7
+_PATHS = 8
+_IDENTITIES = 9
+_MULTI = 10
+_CONNECTED = 11
+_STATUS = 12
+
+_ANSWER_BYTES_PER_OPERATION = 160  # what the answer to a Create has more than the Create itself: a suffix, a Stat
+
+
+def reply_bytes_max(limits: Limits) -> int:
+    """The longest answer. Every write's answer fits: what a write got done is never refused afterwards."""
+    return limits.frame_bytes_max + _ANSWER_BYTES_PER_OPERATION * limits.multi_operations_max
+
+
+# ---- encoding
+
+# array of 5, int64 xid, uint64 zxid: followed by a tail. array of 3, int64 xid, uint64 zxid, kind 0: all of a Done.
+_head_of_data = Struct(">HqBQ").pack
+_done = Struct(">HqBQB").pack
+
+_last_event: tuple[WatchEvent | None, bytes] = (None, b"")  # one event goes out on many connections in a row
+
+
+def encode_items(items: Sequence[Reply | WatchEvent], bytes_max: int) -> bytes:
+    """The answers and events, one behind the other. An answer longer than `bytes_max` is replaced by a refusal."""
+    pieces: list[bytes] = []
+    for item in items:
+        if isinstance(item, Reply):
+            body = item.body
+            if isinstance(body, Znode):
+                tail = body.tail
+                if tail is None:
+                    tail = body.tail = pack(_DATA) + pack(body.data) + pack(body.stat)
+                pieces.append(_head_of_data(0x95D3, item.xid, 0xCF, item.zxid))
+                pieces.append(tail)
+            elif isinstance(body, Done):
+                pieces.append(_done(0x93D3, item.xid, 0xCF, item.zxid, _DONE))
+            else:
+                pieces.append(_encode_reply(item.xid, item.zxid, body, bytes_max))
+        else:
+            pieces.append(_encode_event(item))
+    return b"".join(pieces)
+
+
+def _encode_reply(xid: int, zxid: Zxid, body: Body | APIError, bytes_max: int) -> bytes:
+    encoded = pack((xid, zxid, *body_fields(body)))
+    if len(encoded) > bytes_max:
+        hint = f"the answer would have {len(encoded)} bytes, more than {bytes_max}: ask for less at once, page by page"
+        return _encode_reply(xid, zxid, BadArgumentsError("", hint), bytes_max)
+    return encoded
+
+
+def _encode_event(event: WatchEvent) -> bytes:
+    global _last_event
+    last, encoded = _last_event
+    if last is not event:
+        encoded = pack((EVENT_XID, event.zxid, event.type, event.path))
+        _last_event = (event, encoded)
+    return encoded
+
+
+def encode_farewell(error: APIError) -> bytes:
+    """The last frame before a server closes a connection: an answer to nothing in particular."""
+    return _encode_reply(FAREWELL_XID, Zxid(0), error, 0xFFFF)
+
+
+def body_fields(body: Body | APIError) -> Fields:
+    """`[kind, field, …]`: the body in an answer, in the results of a multi, and in a snapshot."""
+    if isinstance(body, APIError):
+        return (int(body.code), body.path, body.hint)
+    return _ENCODERS[type(body)](body)
+
+
+def _identities(identities: Sequence[Identity]) -> tuple[Fields, ...]:
+    return tuple([(identity.scheme, identity.id) for identity in identities])
+
+
+_ENCODERS: dict[type, Callable[..., Fields]] = {
+    Done: lambda b: (_DONE,),
+    Created: lambda b: (_CREATED, b.path, b.stat),
+    StatReply: lambda b: (_STAT, b.stat),
+    Znode: lambda b: (_DATA, b.data, b.stat),
+    DataReply: lambda b: (_DATA, b.data, b.stat),
+    AclReply: lambda b: (_ACL, acl_fields(b.acl), b.stat),
+    ChildrenReply: lambda b: (_CHILDREN, b.names, b.stat),
+    ChildrenPageReply: lambda b: (_PAGE, tuple([(e.name, e.stat, e.data) for e in b.entries]), b.more, b.stat),
+    CountReply: lambda b: (_COUNT, b.count),
+    PathsReply: lambda b: (_PATHS, b.paths),
+    IdentitiesReply: lambda b: (_IDENTITIES, _identities(b.identities)),
+    MultiReply: lambda b: (_MULTI, tuple([body_fields(result) for result in b.results])),
+    ConnectReply: lambda b: (_CONNECTED, b.session_id, b.secret, b.timeout_ms),
+    StatusReply: lambda b: (
+        _STATUS,
+        b.server_id,
+        b.role,
+        b.epoch,
+        b.zxid,
+        b.leader,
+        b.sessions,
+        b.znodes,
+        b.watches,
+        b.connections,
+        b.digest,
+        b.version,
+    ),
+}
+
+
+# ---- decoding: what a server of ours encoded, so only the shape is checked
+
+
+def decode_item(frame: Frame) -> Reply | WatchEvent:
+    """The answer or event in one frame of a server. Raises ValueError or TypeError if it is neither."""
+    xid, zxid, kind, *fields = frame
+    if type(xid) is not int or type(zxid) is not int or type(kind) is not int:
+        raise TypeError("an answer begins with three integers")
+    if xid == EVENT_XID:
+        (path,) = fields
+        return WatchEvent(EventType(kind), _text(path), Zxid(zxid))
+    return Reply(xid, Zxid(zxid), decode_body(kind, fields))
+
+
+def decode_body(kind: int, fields: Sequence[object]) -> Body | APIError:
+    """The inverse of `body_fields`. Raises ValueError or TypeError. A Znode comes back as DataReply."""
+    if kind == _MULTI:
+        (results,) = fields
+        return MultiReply(tuple([_decode_plain(kind, rest) for kind, *rest in _items(results)]))
+    return _decode_plain(kind, fields)
+
+
+def _decode_plain(kind: int, fields: Sequence[object]) -> Body | APIError:
+    if kind < 0:
+        path, hint = fields
+        return error_from_code(kind, _text(path), _text(hint))
+    decode = _DECODERS.get(kind)
+    if decode is None:
+        raise ValueError(f"unknown kind of answer {kind}")
+    return decode(*fields)
+
+
+def _text(value: object) -> str:
+    if type(value) is not str:
+        raise TypeError(f"expected text, not {type(value).__name__}")
+    return value
+
+
+def _items(value: object) -> tuple[Any, ...]:
+    if type(value) is not tuple:
+        raise TypeError(f"expected an array, not {type(value).__name__}")
+    return value
+
+
+def _acl(value: object) -> tuple[Acl, ...]:
+    return OPEN_ACL if value is None else tuple([Acl(*entry) for entry in _items(value)])
+
+
+def _page_entry(name: str, stat: Any, data: bytes | None) -> PageEntry:
+    return PageEntry(name, None if stat is None else Stat(*stat), data)
+
+
+_DECODERS: dict[int, Callable[..., Body]] = {
+    _DONE: lambda: DONE,
+    _CREATED: lambda path, stat: Created(_text(path), Stat(*stat)),
+    _STAT: lambda stat: StatReply(Stat(*stat)),
+    _DATA: lambda data, stat: DataReply(data, Stat(*stat)),
+    _ACL: lambda acl, stat: AclReply(_acl(acl), Stat(*stat)),
+    _CHILDREN: lambda names, stat: ChildrenReply(_items(names), Stat(*stat)),
+    _PAGE: lambda entries, more, stat: ChildrenPageReply(
+        tuple([_page_entry(*entry) for entry in _items(entries)]), more, Stat(*stat)
+    ),
+    _COUNT: lambda count: CountReply(count),
+    _PATHS: lambda paths: PathsReply(_items(paths)),
+    _IDENTITIES: lambda identities: IdentitiesReply(tuple([Identity(*identity) for identity in _items(identities)])),
+    _CONNECTED: lambda session_id, secret, timeout_ms: ConnectReply(session_id, secret, timeout_ms),
+    _STATUS: StatusReply,
+}

@@ -1,0 +1,107 @@
+"""Payloads of the ordered log: a transaction as bytes.
+
+A payload is `time stamp (8 bytes, big-endian) + body`, the body one MessagePack array `[session_id, generation, n, xid,
+floor, op, field, …]`. The server that took a request encodes the body once; the leader puts its time in front; the same
+bytes then go to the disk, to the peers and to apply. Clients' operations look as in native/operations.py.
+"""
+
+from collections.abc import Callable
+from sys import maxsize
+from typing import Any
+
+from zk.model.acl import Identity
+from zk.model.errors import APIError, MarshallingError
+from zk.model.limits import Limits
+from zk.model.record import ServerId, SessionId
+from zk.model.requests import AttachSession, Authenticate, ExpireSession, OpenSession, Reap, Txn, Write
+from zk.wire.native.operations import Fields, OperationDecoder, operation_fields
+from zk.wire.packing import MALFORMED, pack, unpack
+
+STAMP_BYTES = 8
+
+_OPEN_SESSION = 120
+_ATTACH_SESSION = 121
+_AUTHENTICATE = 122
+_EXPIRE_SESSION = 123
+_REAP = 124
+
+# A logged request was within the limits of the server that took it; if they are lowered, the log stays what it is.
+_UNLIMITED = OperationDecoder(
+    Limits(path_length_max=maxsize, data_bytes_max=maxsize, acl_entries_max=maxsize, multi_operations_max=maxsize)
+)
+
+
+def encode_body(txn: Txn) -> bytes:
+    """Everything of `txn` but its time, which the leader adds with `stamp`."""
+    request = txn.request
+    fields = _FIELDS.get(type(request), operation_fields)
+    return pack((txn.session_id, txn.generation, txn.n, txn.xid, txn.floor, *fields(request)))
+
+
+def stamp(time_ms: int, body: bytes) -> bytes:
+    """The payload for the log: `body` at the leader's time."""
+    return time_ms.to_bytes(STAMP_BYTES, "big") + body
+
+
+def decode(payload: bytes) -> Txn:
+    """The transaction that `payload` carries. Raises MarshallingError if it carries none."""
+    try:
+        body: Any = unpack(payload[STAMP_BYTES:])  # taking it apart checks its shape, the decoder checks the fields
+        session_id, generation, n, xid, floor, op, *fields = body
+        build = _SERVER_WRITES.get(op)
+        request: Write = build(*fields) if build is not None else _UNLIMITED.write(op, fields)
+    except (APIError, TypeError, *MALFORMED) as error:
+        raise MarshallingError("", f"not a transaction: {error}") from error
+    return Txn(int.from_bytes(payload[:STAMP_BYTES], "big"), session_id, generation, n, xid, floor, request)
+
+
+# ---- the writes that only servers make
+
+
+def _session_fields(op: int) -> Callable[..., Fields]:
+    def fields(request: OpenSession | AttachSession) -> Fields:
+        identities = tuple((identity.scheme, identity.id) for identity in request.identities)
+        return (
+            op,
+            request.session_id,
+            request.secret,
+            request.timeout_ms,
+            identities,
+            request.server_id,
+            request.nonce,
+        )
+
+    return fields
+
+
+_FIELDS: dict[type, Callable[..., Fields]] = {
+    OpenSession: _session_fields(_OPEN_SESSION),
+    AttachSession: _session_fields(_ATTACH_SESSION),
+    Authenticate: lambda r: (_AUTHENTICATE, r.identity.scheme, r.identity.id),
+    ExpireSession: lambda r: (_EXPIRE_SESSION, r.session_id, r.generation),
+    Reap: lambda r: (_REAP, r.path),
+}
+
+
+def _session_write(kind: type[OpenSession] | type[AttachSession]) -> Callable[..., Write]:
+    def build(
+        session_id: SessionId,
+        secret: bytes,
+        timeout_ms: int,
+        identities: tuple[tuple[str, str], ...],
+        server_id: ServerId,
+        nonce: int,
+    ) -> OpenSession | AttachSession:
+        known = tuple([Identity(scheme, name) for scheme, name in identities])
+        return kind(session_id, secret, timeout_ms, known, server_id, nonce)
+
+    return build
+
+
+_SERVER_WRITES: dict[object, Callable[..., Write]] = {
+    _OPEN_SESSION: _session_write(OpenSession),
+    _ATTACH_SESSION: _session_write(AttachSession),
+    _AUTHENTICATE: lambda scheme, name: Authenticate(Identity(scheme, name)),
+    _EXPIRE_SESSION: ExpireSession,
+    _REAP: Reap,
+}
