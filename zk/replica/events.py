@@ -54,7 +54,7 @@ class Flush:
 
 @record
 class DiskSpace:
-    """The space left for the log fell below its low-water mark (`low`), or is back above it. Until told, it is not low."""
+    """The space left for the log fell below its low-water mark (`low`), or is back above it. At start it is not low."""
 
     low: bool
 
