@@ -130,13 +130,13 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["2181", "localhost", "localhost:", ":2181", "a:65536", "a:-1", "a:x", "::1:2181", ""])
 def test_what_is_not_host_and_port_is_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match="--listen: .* is not allowed; HOST:PORT is"):
+    with pytest.raises(ConfigError, match=r"--listen: .* is not allowed; HOST:PORT is"):
         from_flags(listen=text)
 
 
 @pytest.mark.parametrize("text", ["", "5", "9:5", "0:5", "a:b", "1:2:3"])
 def test_what_is_not_a_range_of_timeouts_is_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match="--session-timeout-ms: .* is not allowed; MIN:MAX in milliseconds is"):
+    with pytest.raises(ConfigError, match=r"--session-timeout-ms: .* is not allowed; MIN:MAX in milliseconds is"):
         from_flags(session_timeout_ms=text)
 
 

@@ -10,7 +10,6 @@ import trio.testing
 from zk.server.poller import READ, WRITE, Poller, open_poller
 from zk.server.wakeup import Wakeup
 
-
 pytestmark = pytest.mark.trio
 
 
