@@ -1,0 +1,5 @@
+"""`python -m zk.cli` is the `zk` command."""
+
+from zk.cli.main import run
+
+run()

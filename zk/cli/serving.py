@@ -1,0 +1,126 @@
+"""`zk server`, `zk config` and `zk ensemble`: the commands that run servers. They need no client and import none.
+
+The flags of `zk server` are the settings of zk/server/config.py, which owns their defaults and checks and also finds
+them in the TOML file and the environment.
+"""
+
+import json
+import os
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from zk.cli import lifeline
+from zk.cli.output import note
+
+if TYPE_CHECKING:  # the server is imported by the commands that need it
+    from zk.server.config import ServerConfig
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", "-c", metavar="FILE", help="TOML file; the environment (ZK_…) and flags win.")
+]
+
+
+def server(
+    config: ConfigOption = None,
+    server_id: Annotated[str | None, typer.Option("--id", metavar="N", help="This server's number, 1 to 255.")] = None,
+    listen: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Where clients connect. Default: 127.0.0.1:2181.")
+    ] = None,
+    data: Annotated[str | None, typer.Option(metavar="DIR", help="The data directory. Default: ./zk-data.")] = None,
+    peer: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ID=HOST:PORT",
+            help="A voter and the address where it talks to the others; once for each, this server included. "
+            "Without it the server is alone.",
+        ),
+    ] = None,
+    session_timeout_ms: Annotated[
+        str | None, typer.Option(metavar="MIN:MAX", help="What clients may ask for. Default: 2 to 20 ticks.")
+    ] = None,
+    tick_ms: Annotated[
+        str | None, typer.Option(metavar="MS", help="The unit of session timeouts. Default: 2000.")
+    ] = None,
+    stop_on_eof: Annotated[
+        bool, typer.Option("--stop-on-eof", hidden=True, help="Stop when stdin ends, as it does with the parent.")
+    ] = False,
+) -> None:
+    """Run one server, in this process. Without arguments: alone, durable, on 127.0.0.1:2181 with its data in ./zk-data.
+
+    SIGTERM or Ctrl-C stops it in order: a leader hands over, connections drain.
+    """
+    from zk.server import load_config, serve
+
+    if stop_on_eof:
+        lifeline.follow()
+    flags = {
+        "id": server_id,
+        "listen": listen,
+        "data": data,
+        "peers": peer,
+        "tick_ms": tick_ms,
+        "session_timeout_ms": session_timeout_ms,
+    }
+    serve(load_config(config, os.environ, flags))
+
+
+config_app = typer.Typer(no_args_is_help=True, help="Look at a server's configuration.")
+
+
+@config_app.command()
+def check(file: Annotated[Path, typer.Argument(help="The TOML file.")]) -> None:
+    """Say whether a server would start with this file (and the environment). Exit code 1 if not."""
+    _load(file)
+    note(f"{file}: good")
+
+
+@config_app.command()
+def show(
+    file: Annotated[Path | None, typer.Argument(help="The TOML file; without it: the defaults.")] = None,
+) -> None:
+    """Print all settings as a server would use them, as TOML: defaults, the file and the environment together."""
+    config = _load(file)
+    low, high = config.limits.session_timeout_ms_min, config.limits.session_timeout_ms_max
+    print(f"id = {config.id}")
+    print(f"listen = {json.dumps(str(config.listen))}")  # a JSON string is a TOML string
+    print(f"data = {json.dumps(str(config.data))}")
+    print(f"tick_ms = {config.tick_ms}")
+    print(f'session_timeout_ms = "{low}:{high}"')
+    print("\n[peers]")
+    for server, address in config.peers:
+        print(f"{server} = {json.dumps(str(address))}")
+    print("\n[limits]")
+    for field in fields(config.limits):
+        if not field.name.startswith("session_timeout_ms"):
+            print(f"{field.name} = {getattr(config.limits, field.name)}")
+
+
+def _load(file: Path | None) -> "ServerConfig":
+    from zk.server import load_config
+
+    return load_config(file, os.environ, {})
+
+
+ensemble_app = typer.Typer(no_args_is_help=True, help="Servers on this machine, for development.")
+
+
+@ensemble_app.command()
+def up(
+    size: Annotated[int, typer.Option(min=1, max=7, help="How many servers.")] = 3,
+    base_port: Annotated[
+        int,
+        typer.Option(
+            min=1, max=65_000, help="Clients connect here and on the next ports; servers to each other at 100 more."
+        ),
+    ] = 2181,
+    data: Annotated[
+        Path | None, typer.Option(help="Keep the data here. Default: a temporary directory, removed at the end.")
+    ] = None,
+) -> int:
+    """Run an ensemble in this terminal until Ctrl-C. Prints the connect string on stdout, logs on stderr."""
+    from zk.cli import ensemble
+
+    return ensemble.up(size, base_port, data)
