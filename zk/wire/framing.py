@@ -4,9 +4,12 @@ Owns the bound on what an unfinished array may occupy. What an array means is it
 """
 
 from zk.model.errors import ZKError
-from zk.wire.packing import MALFORMED, OutOfData, StreamUnpacker, stream_unpacker
+from zk.wire.packing import MALFORMED, OutOfData, Walker, new_walker, unpack, unpack_all
 
 Frame = tuple[object, ...]
+
+SHORT_BYTES = 512
+"""Bytes received, up to here, are first taken for exactly one array: the usual case with a caller who waits."""
 
 
 class ProtocolError(ZKError):
@@ -19,17 +22,16 @@ class ProtocolError(ZKError):
 
 
 class FrameReader:
-    """Turns received bytes into arrays of at most `frame_bytes_max` bytes and, at any depth, `array_items_max` items.
+    """Turns received bytes into arrays of at most `frame_bytes_max` bytes.
 
-    Between two calls it keeps the bytes of the last, unfinished array and how far they have been walked over; what
-    their headers promise ("2,000 arrays of 2,000 arrays …") is never kept as objects.
+    Received bytes are first only walked over. An array is built when all of it is there; of an unfinished one nothing
+    is kept but its bytes. So what hostile headers promise ("an array of 2**32 arrays of …") takes no memory.
     """
 
-    def __init__(self, frame_bytes_max: int, array_items_max: int) -> None:
+    def __init__(self, frame_bytes_max: int) -> None:
         self._frame_bytes_max = frame_bytes_max
-        self._array_items_max = array_items_max
         self._unfinished = bytearray()
-        self._skimmer: StreamUnpacker | None = None  # has walked over `_unfinished`, without building anything
+        self._walker: Walker | None = None  # has walked over `_unfinished`; none while that is empty, it takes 45 KB
 
     @property
     def buffered_bytes(self) -> int:
@@ -39,50 +41,58 @@ class FrameReader:
     def feed(self, data: bytes) -> list[Frame]:
         """The arrays that `data` completes. ProtocolError if it can't be the beginning of any, or goes beyond a limit;
         what was complete before that place is lost with the connection."""
-        if self._skimmer is not None:
-            return self._continue(self._skimmer, data)
-        if len(data) > self._frame_bytes_max:
-            step = self._frame_bytes_max
-            return [frame for at in range(0, len(data), step) for frame in self.feed(data[at : at + step])]
-        frames: list[Frame] = []
-        end = 0
-        unpacker = stream_unpacker(self._frame_bytes_max, self._array_items_max)
-        tell = unpacker.tell
+        received: bytes | bytearray = data
+        walker = self._walker
+        if walker is not None:
+            self._unfinished += data
+            received = self._unfinished
+        elif len(data) <= SHORT_BYTES and (frame := _exactly_one(data)) is not None:
+            return [frame]
+        else:
+            walker = new_walker()
         try:
-            unpacker.feed(data)
-            for frame in unpacker:
-                if type(frame) is not tuple:
-                    raise ProtocolError(f"expected an array, not a value of type {type(frame).__name__}")
-                frames.append(frame)
-                end = tell()
+            end = self._walk(walker, data)
+            if len(received) - end > self._frame_bytes_max:
+                raise self._too_long()
+            if end == 0 and walker is self._walker:
+                return []
+            frames = [_array(value) for value in unpack_all(received[:end])]
+            self._unfinished = bytearray(received[end:])
+            self._walker = None
+            if self._unfinished:
+                self._walker = new_walker()
+                self._walk(self._walker, self._unfinished)
         except MALFORMED as error:
-            raise ProtocolError(f"not MessagePack within the limits: {_reason(error)}") from error
-        if end < len(data):
-            self._skimmer = stream_unpacker(self._frame_bytes_max, self._array_items_max)
-            self._continue(self._skimmer, data[end:])
+            raise ProtocolError(f"not MessagePack: {str(error)[:200] or type(error).__name__}") from error
         return frames
 
-    def _continue(self, skimmer: StreamUnpacker, data: bytes) -> list[Frame]:
-        self._unfinished += data
-        skimmer.feed(data)
+    def _walk(self, walker: Walker, data: bytes | bytearray) -> int:
+        """Where the last complete value ends, counted from where the walker began; 0 if there is none."""
+        end = 0
+        walker.feed(data)
         try:
-            skimmer.skip()
+            while True:
+                walker.skip()
+                begin, end = end, walker.tell()
+                if end - begin > self._frame_bytes_max:
+                    raise self._too_long()
         except OutOfData:
-            self._check_size(len(self._unfinished))
-            return []
-        except MALFORMED as error:
-            raise ProtocolError(f"not MessagePack: {_reason(error)}") from error
-        size = skimmer.tell()
-        self._check_size(size)
-        received = bytes(self._unfinished)
-        self._unfinished = bytearray()
-        self._skimmer = None
-        return self.feed(received[:size]) + self.feed(received[size:])
+            return end
 
-    def _check_size(self, size: int) -> None:
-        if size > self._frame_bytes_max:
-            raise ProtocolError(f"a frame has more than {self._frame_bytes_max} bytes (frame_bytes_max)")
+    def _too_long(self) -> ProtocolError:
+        return ProtocolError(
+            f"a frame has more than {self._frame_bytes_max} bytes, the limit for one (frame_bytes_max)"
+        )
 
 
-def _reason(error: Exception) -> str:
-    return (str(error) or type(error).__name__)[:200]
+def _exactly_one(data: bytes) -> Frame | None:
+    try:
+        return _array(unpack(data))
+    except MALFORMED:
+        return None
+
+
+def _array(value: object) -> Frame:
+    if type(value) is not tuple:
+        raise ProtocolError(f"expected an array, not a value of type {type(value).__name__}")
+    return value

@@ -57,7 +57,7 @@ class ServerConnection:
         self._limits = limits
         self._reply_bytes_max = reply_bytes_max(limits)
         self._operations = _operation_decoder(limits)
-        self._reader = FrameReader(limits.frame_bytes_max, _array_items_max(limits))
+        self._reader = FrameReader(limits.frame_bytes_max)
         self._magic = MAGIC  # what of it has not arrived yet
         self._greeting = b""
         self._refusals: list[Reply] = []
@@ -137,7 +137,7 @@ class ClientConnection:
     def __init__(self, name: str) -> None:
         self.server: ServerHello | None = None
         self._name = name
-        self._reader = FrameReader(REPLY_BYTES_MAX, REPLY_BYTES_MAX)
+        self._reader = FrameReader(REPLY_BYTES_MAX)
         self._magic = MAGIC
 
     def hello(self) -> bytes:
@@ -173,11 +173,6 @@ class ClientConnection:
             except (TypeError, ValueError) as error:
                 raise ProtocolError(f"the server sent something that is no answer: {error}") from error
         return items
-
-
-def _array_items_max(limits: Limits) -> int:
-    """Twice what a list may have, so that a list that is a little too long gets an answer that says so."""
-    return 2 * max(limits.multi_operations_max, limits.paths_per_set_watches_max, limits.acl_entries_max, 16)
 
 
 def _strip_magic(awaited: bytes, data: bytes) -> tuple[bytes, bytes]:
