@@ -1,6 +1,6 @@
-"""What the log asks of a disk: one flat directory of byte-level files. Real in `zk.storage.files`, simulated in `zk.sim`.
+"""What the log asks of a disk: a flat directory of byte-level files, real (`zk.storage.files`) or simulated (`zk.sim`).
 
-Nothing here knows about records. The contract says what survives a power cut, because that is what the log is built on:
+Nothing here knows about records. The contract says what survives a power cut, since that is what the log is built on:
 
 - Bytes written to a file are durable after that file's `sync`. Before it, any subset of the written pages may survive,
   in any order, torn at any byte.
@@ -28,7 +28,7 @@ class File(Protocol):
         """Return once every byte written so far, and the file's size, survive a power cut."""
 
     def close(self) -> None:
-        """Let go of the file. Says nothing about durability."""
+        """Let go of the file. Says nothing about durability. A second time it does nothing."""
 
 
 class Directory(Protocol):
