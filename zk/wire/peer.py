@@ -1,0 +1,213 @@
+"""Server to server: magic, Hello, then the messages of the broadcast and of the replicas, as MessagePack arrays
+`[tag, field, …]`.
+
+A message's fields are those that its record declares, in that order, and are checked against the declared types: a
+field added there is on the wire, which is why VERSION must grow with it. Only entries look different: `[zxid, kind,
+payload, zxid, kind, payload, …]`. What the messages mean stands in broadcast/messages.py and model/peering.py.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import fields
+from functools import partial
+from operator import attrgetter
+from typing import Any, TypeVar, get_type_hints
+
+from zk.broadcast.messages import (
+    Ack,
+    AckEpoch,
+    Commit,
+    HandOver,
+    Join,
+    Message,
+    NewEpoch,
+    PingPeer,
+    Poll,
+    PollReply,
+    PongPeer,
+    Proposal,
+    SyncAck,
+    SyncLog,
+    SyncSnapshot,
+)
+from zk.broadcast.records import Entry, EntryKind, EpochEnds
+from zk.model.limits import MIB
+from zk.model.peering import Forward, Heard, ReadIndexAnswer, ReadIndexAsk, ReplicaMessage
+from zk.model.record import Epoch, ServerId, SessionId, Zxid, record
+from zk.wire.framing import Frame, FrameReader, ProtocolError
+from zk.wire.packing import pack
+
+T = TypeVar("T")
+
+MAGIC = b"\xc1zkp"
+VERSION = 1
+PEER_FRAME_BYTES_MAX = 64 * MIB
+
+
+@record
+class Hello:
+    """The first message of either side: which ensemble, who, with which disk, speaking which version, and who votes as
+    far as its configuration says."""
+
+    cluster_name: str
+    server_id: ServerId
+    disk_uuid: str
+    version: int
+    voters: tuple[ServerId, ...]
+
+
+PeerMessage = Hello | Message | ReplicaMessage
+
+_TAGS: dict[int, type[PeerMessage]] = {
+    1: Hello,
+    2: Poll,
+    3: PollReply,
+    4: NewEpoch,
+    5: AckEpoch,
+    6: Join,
+    7: SyncLog,
+    8: SyncSnapshot,
+    9: SyncAck,
+    10: Proposal,
+    11: Ack,
+    12: Commit,
+    13: PingPeer,
+    14: PongPeer,
+    15: HandOver,
+    16: Forward,
+    17: ReadIndexAsk,
+    18: ReadIndexAnswer,
+    19: Heard,
+}
+
+
+def encode(message: PeerMessage) -> bytes:
+    """The bytes of `message`; in front of a Hello stands the magic, for it begins the connection."""
+    encoded = pack(_ENCODERS[type(message)](message))
+    return MAGIC + encoded if isinstance(message, Hello) else encoded
+
+
+class PeerReader:
+    """Turns the bytes that came from another server into messages. Whether a Hello may come is the caller's to say."""
+
+    def __init__(self, frame_bytes_max: int = PEER_FRAME_BYTES_MAX) -> None:
+        self._reader = FrameReader(frame_bytes_max)
+        self._magic = MAGIC  # what of it has not arrived yet
+
+    @property
+    def buffered_bytes(self) -> int:
+        """How much of an unfinished message has arrived."""
+        return self._reader.buffered_bytes
+
+    def feed(self, data: bytes) -> list[PeerMessage]:
+        """The messages that `data` completes. Raises ProtocolError: close."""
+        if self._magic:
+            part = data[: len(self._magic)]
+            if not self._magic.startswith(part):
+                raise ProtocolError("this is the port for servers; the other side does not speak their protocol")
+            self._magic, data = self._magic[len(part) :], data[len(part) :]
+        return [_decode(frame) for frame in self._reader.feed(data)]
+
+
+def _decode(frame: Frame) -> PeerMessage:
+    tag = frame[0] if frame else None
+    decode = _DECODERS.get(tag) if type(tag) is int else None
+    if decode is None:
+        raise ProtocolError("a message begins with a number that is unknown here: is the server of another version?")
+    return decode(frame)
+
+
+# ---- fields, by their declared types
+
+
+def _entries_to_fields(entries: Sequence[Entry]) -> list[object]:
+    return [field for entry in entries for field in (entry.zxid, entry.kind, entry.payload)]
+
+
+_ENTRY_KINDS = {int(kind): kind for kind in EntryKind}
+
+
+def _entries(value: object) -> tuple[Entry, ...]:
+    flat = _only(tuple, value)
+    zxids, kinds, payloads = flat[0::3], flat[1::3], flat[2::3]
+    if len(flat) % 3 or not _are(int, zxids) or not _are(int, kinds) or not _are(bytes, payloads):
+        raise TypeError("entries must be zxids, kinds and payloads")
+    return tuple(map(Entry, zxids, [_ENTRY_KINDS[kind] for kind in kinds], payloads))
+
+
+def _epoch_ends(value: object) -> EpochEnds:
+    ends = _only(tuple, value)
+    if not all(type(end) is tuple and len(end) == 2 and _are(int, end) for end in ends):
+        raise TypeError("epochs must be pairs of integers")
+    return ends
+
+
+def _are(kind: type, values: Iterable[object]) -> bool:
+    return all(type(value) is kind for value in values)
+
+
+def _only(kind: type[T], value: object) -> T:
+    if type(value) is not kind:
+        raise TypeError(f"expected {kind.__name__}, not {type(value).__name__}")
+    return value
+
+
+def _several(kind: type) -> Callable[[object], tuple[Any, ...]]:
+    def read(value: object) -> tuple[Any, ...]:
+        values = _only(tuple, value)
+        if not _are(kind, values):
+            raise TypeError(f"expected several {kind.__name__}")
+        return values
+
+    return read
+
+
+def _zxid_or_none(value: object) -> Zxid | None:
+    return None if value is None else Zxid(_only(int, value))
+
+
+_FIELD_READERS: dict[object, Callable[[object], Any]] = {
+    **{number: partial(_only, int) for number in (int, Epoch, ServerId, Zxid)},
+    **{plain: partial(_only, plain) for plain in (bool, str, bytes)},
+    tuple[bytes, ...]: _several(bytes),
+    tuple[ServerId, ...]: _several(int),
+    tuple[SessionId, ...]: _several(int),
+    tuple[Entry, ...]: _entries,
+    EpochEnds: _epoch_ends,
+    Zxid | None: _zxid_or_none,
+}
+
+
+# ---- messages
+
+
+def _encoder(tag: int, kind: type[PeerMessage]) -> Callable[[Any], Sequence[object]]:
+    names = [field.name for field in fields(kind)]
+    if "entries" not in names:
+        take = attrgetter(*names, names[0])  # one name more than there are: attrgetter of one name gives no tuple
+        return lambda message: (tag, *take(message)[:-1])
+    at = 1 + names.index("entries")
+    take = attrgetter(*names)
+
+    def with_entries(message: Any) -> Sequence[object]:
+        array = [tag, *take(message)]
+        array[at] = _entries_to_fields(array[at])
+        return array
+
+    return with_entries
+
+
+def _decoder(kind: type[PeerMessage]) -> Callable[[Frame], PeerMessage]:
+    hints = get_type_hints(kind)
+    readers = [_FIELD_READERS[hints[field.name]] for field in fields(kind)]
+
+    def decode(frame: Frame) -> PeerMessage:
+        try:
+            return kind(*[read(value) for read, value in zip(readers, frame[1:], strict=True)])
+        except (TypeError, ValueError, KeyError) as error:
+            raise ProtocolError(f"malformed {kind.__name__}: {error}") from error
+
+    return decode
+
+
+_ENCODERS: Mapping[type, Callable[[Any], Sequence[object]]] = {kind: _encoder(tag, kind) for tag, kind in _TAGS.items()}
+_DECODERS: Mapping[int, Callable[[Frame], PeerMessage]] = {tag: _decoder(kind) for tag, kind in _TAGS.items()}
