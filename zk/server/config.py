@@ -4,6 +4,7 @@ Owns names, defaults and checks of the settings; a mistake is answered with wher
 allowed. Opens nothing but the TOML file. Read server.py next.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -35,10 +36,11 @@ class Address:
 
 @record
 class ServerConfig:
-    """One server. `peers` is every voter, itself included, with the address at which it talks to the others; empty: the
-    server is alone."""
+    """One server. `cluster` is the ensemble's name: servers of another one are turned away. `peers` is every voter,
+    itself included, with the address at which it talks to the others; empty: the server is alone."""
 
     id: ServerId = ServerId(1)
+    cluster: str = "zk"
     listen: Address = Address("127.0.0.1", 2181)
     data: Path = Path("zk-data")
     peers: tuple[tuple[ServerId, Address], ...] = ()
@@ -61,7 +63,7 @@ class _Setting:
         return ConfigError(f"{self.where}: {self.value!r} is not allowed; {allowed}")
 
 
-_KEYS = ("id", "listen", "data", "peers", "tick_ms", "session_timeout_ms")
+_KEYS = ("id", "cluster", "listen", "data", "peers", "tick_ms", "session_timeout_ms")
 _SESSION_TIMEOUTS = ("session_timeout_ms_min", "session_timeout_ms_max")  # limits too, but set by session_timeout_ms
 _LIMITS = tuple(field.name for field in fields(Limits) if field.name not in _SESSION_TIMEOUTS)
 _VARIABLES = {f"ZK_{key.upper()}": key for key in _KEYS}
@@ -140,6 +142,8 @@ def _build(settings: Mapping[str, _Setting]) -> ServerConfig:
     config = ServerConfig()
     if "id" in settings:
         config = replace(config, id=ServerId(_integer(settings["id"], 1, SERVER_ID_MAX)))
+    if "cluster" in settings:
+        config = replace(config, cluster=_name(settings["cluster"]))
     if "listen" in settings:
         config = replace(config, listen=_address(settings["listen"], port_min=0))
     if "data" in settings:
@@ -196,6 +200,12 @@ def _address(setting: _Setting, port_min: int) -> Address:
     if not port_min <= int(port) <= 65_535:
         raise setting.wrong(allowed)
     return Address(host, int(port))
+
+
+def _name(setting: _Setting) -> str:
+    if not isinstance(setting.value, str) or not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", setting.value):
+        raise setting.wrong("1 to 64 letters, digits, '.', '_' and '-' are")
+    return setting.value
 
 
 def _path(setting: _Setting) -> Path:

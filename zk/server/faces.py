@@ -1,0 +1,54 @@
+"""Which protocol a client speaks, told from its first bytes; so that one port serves them all.
+
+A face translates between bytes and calls, and knows nothing else. The table is the place for more of them: ZooKeeper's
+wire (a length below 64 KiB), four-letter words, TLS. Read zk/wire/native/connection.py next.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from zk.model.events import WatchEvent
+from zk.model.limits import Limits
+from zk.model.record import record
+from zk.model.replies import Reply
+from zk.model.requests import Call
+from zk.wire.framing import ProtocolError
+from zk.wire.native import MAGIC, ServerConnection
+
+
+class Face(Protocol):
+    """The server's end of one connection, without I/O."""
+
+    def receive(self, data: bytes) -> list[Call]:
+        """The calls that `data` completes. ProtocolError: send its farewell, then close."""
+
+    def greeting(self) -> bytes:
+        """What is to be sent before any answer, once it is known; given out once."""
+
+    def refusals(self) -> list[Reply]:
+        """Answers to calls that `receive` has kept back; given out once."""
+
+    def send(self, items: Sequence[Reply | WatchEvent]) -> bytes: ...
+
+
+@record
+class FaceKind:
+    """`begins` says of a connection's first bytes (at least one) whether they are this protocol's; None: too few to
+    tell."""
+
+    begins: Callable[[bytes], bool | None]
+    open: Callable[[Limits], Face]
+
+
+FACES: tuple[FaceKind, ...] = (FaceKind(lambda head: head[0] == MAGIC[0], ServerConnection),)
+
+
+def open_face(head: bytes, limits: Limits) -> Face | None:
+    """A face for the connection that begins with `head`; None if there must be more of it. ProtocolError if no face
+    fits."""
+    verdicts = [kind.begins(head) for kind in FACES]
+    if True in verdicts:
+        return FACES[verdicts.index(True)].open(limits)
+    if None in verdicts:
+        return None
+    raise ProtocolError(f"no protocol of this port begins with {head[:8]!r}")

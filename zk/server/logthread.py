@@ -1,0 +1,149 @@
+"""The threads that write: one for the log, one for this server's own snapshots. Neither ever touches the replica.
+
+The log thread takes whatever has gathered while it was syncing, writes it, and syncs once for all of it (group
+commit). What is durable then is told by one number. A failure is final: it is kept where the runtime looks before it
+sends anything, and the process ends. Read zk/storage/store.py next.
+"""
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from queue import SimpleQueue
+from typing import Generic, TypeVar
+
+from zk.broadcast.engine import Append, StoreSnapshot
+from zk.broadcast.records import Record, SnapshotRef
+from zk.replica.events import WriteSnapshot
+from zk.server.wakeup import Wakeup
+from zk.storage.snapshot import SnapshotDefectError, SnapshotWriter
+from zk.storage.store import Store
+
+logger = logging.getLogger(__name__)
+
+Job = TypeVar("Job")
+
+
+class Worker(Generic[Job]):
+    """A thread that does its jobs in order, all that have gathered at a time, until it is closed or one fails."""
+
+    def __init__(self, name: str, work: Callable[[list[Job]], None], wakeup: Wakeup) -> None:
+        self.failure: Exception | None = None
+        self._work = work
+        self._wakeup = wakeup
+        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def submit(self, job: Job) -> None:
+        self._jobs.put(job)
+
+    def close(self, timeout_ms: int) -> bool:
+        """Do what was submitted, then end. False if it takes longer than `timeout_ms`."""
+        self._jobs.put(None)
+        self._thread.join(timeout_ms / 1_000)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        jobs = self._jobs
+        while True:
+            gathered = [jobs.get()]
+            while not jobs.empty():  # nobody else takes from it
+                gathered.append(jobs.get())
+            wanted = [job for job in gathered if job is not None]
+            try:
+                if wanted:
+                    self._work(wanted)
+            except Exception as error:  # whatever it is, the log can't be trusted after it
+                self.failure = error
+            self._wakeup.set()
+            if self.failure is not None or len(wanted) < len(gathered):
+                return
+
+
+class LogThread:
+    """Performs Append and StoreSnapshot, in their order. `durable_lsn` says how far it is."""
+
+    def __init__(self, store: Store, wakeup: Wakeup) -> None:
+        self.durable_lsn = 0
+        self._store = store
+        self._wakeup = wakeup
+        self._worker: Worker[Append | StoreSnapshot] = Worker("zk-log", self._write, wakeup)
+        self.close = self._worker.close
+
+    @property
+    def failure(self) -> Exception | None:
+        """Why nothing will be durable any more. Nothing may be sent once this is set."""
+        return self._worker.failure
+
+    def perform(self, effect: Append | StoreSnapshot) -> None:
+        self._worker.submit(effect)
+
+    def _write(self, effects: list[Append | StoreSnapshot]) -> None:
+        store = self._store
+        lsn = self.durable_lsn
+        records: list[Record] = []
+        for effect in effects:
+            if isinstance(effect, Append):
+                records.extend(effect.records)
+            else:
+                if records:
+                    store.append(records)
+                    lsn += len(records)
+                    records = []
+                store.store_snapshot(effect.ref, effect.chunks)
+        if records:
+            store.append(records)
+            lsn += len(records)
+        store.sync()
+        self.durable_lsn = lsn
+        if any(isinstance(record, SnapshotRef) for record in records):
+            self._wakeup.set()  # first the news, then the tidying up
+            try:
+                store.retire()
+            except OSError as error:
+                logger.warning("old files could not be removed: %s", error)
+
+
+class SnapshotThread:
+    """Performs WriteSnapshot beside the log, without delaying it. `stored` holds what has become durable since."""
+
+    def __init__(self, store: Store, wakeup: Wakeup) -> None:
+        self.stored: deque[SnapshotRef] = deque()
+        self._store = store
+        self._file = ""  # the snapshot that is being written, or was given up
+        self._writer: SnapshotWriter | None = None
+        self._worker: Worker[WriteSnapshot] = Worker("zk-snapshot", self._write, wakeup)
+        self.close = self._worker.close
+
+    @property
+    def failure(self) -> Exception | None:
+        return self._worker.failure
+
+    def perform(self, effect: WriteSnapshot) -> None:
+        self._worker.submit(effect)
+
+    def _write(self, effects: list[WriteSnapshot]) -> None:
+        for effect in effects:
+            try:
+                if effect.ref.file != self._file:
+                    self._abandon()  # the replica began another one
+                    self._file = effect.ref.file
+                    self._writer = self._store.snapshot_writer(effect.ref)
+                if self._writer is not None:
+                    self._writer.write(effect.chunk)
+                    if effect.last:
+                        self._writer.finish()
+                        self._writer = None
+                        self.stored.append(effect.ref)
+            except (OSError, SnapshotDefectError) as error:
+                # No record names it yet, so nothing rests on it; the next one may have better luck.
+                logger.warning("the snapshot %s was given up: %s", effect.ref.file, error)
+                self._abandon()
+
+    def _abandon(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            with suppress(OSError):
+                writer.abandon()

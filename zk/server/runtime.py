@@ -1,0 +1,210 @@
+"""The runtime: one task that waits for whatever is ready, feeds it to the replica as events, and performs the effects.
+
+It works in rounds without an `await`: read what is ready, step, perform, send. Up to ROUNDS_PER_WAKEUP of them follow
+each other before other tasks have their turn. What an event means is the replica's business; here is only I/O. Read
+clients.py, peers.py and logthread.py next, in any order.
+"""
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import assert_never
+
+import trio
+
+from zk.broadcast.engine import (
+    Append,
+    Disconnect,
+    Durable,
+    Halt,
+    RoleChanged,
+    SnapshotStored,
+    StoreSnapshot,
+)
+from zk.model.limits import Limits
+from zk.replica.events import Answer, CloseClient, Effect, Event, Flush, Log, SendPeer, Tick, WriteSnapshot
+from zk.replica.replica import Replica
+from zk.server.clients import Clients
+from zk.server.logthread import LogThread, SnapshotThread
+from zk.server.peers import Peers
+from zk.server.poller import READ, Poller
+from zk.server.wakeup import Wakeup
+from zk.wire.peer import Hello
+
+logger = logging.getLogger(__name__)
+
+ROUNDS_PER_WAKEUP = 8
+TICK_MS = 20
+
+_FLUSH = Flush()
+
+
+class ServerHaltedError(Exception):
+    """The server can't go on; the text says why, for the operator."""
+
+
+class Runtime:
+    """Joins a replica with its clients, its peers and its disk.
+
+    `on_round` is called at the end of every round, `on_role_changed` when the replica says so.
+    """
+
+    def __init__(
+        self,
+        replica: Replica,
+        log: LogThread,
+        snapshots: SnapshotThread,
+        poller: Poller,
+        wakeup: Wakeup,
+        limits: Limits,
+        hello: Hello,
+        on_role_changed: Callable[[RoleChanged], None],
+    ) -> None:
+        self.now_ms = monotonic_ms()
+        self.clients = Clients(poller, limits, self.step, self.post, lambda: replica.backlogged)
+        self.peers = Peers(poller, hello, self.step, self.post)
+        self._replica = replica
+        self._log = log
+        self._snapshots = snapshots
+        self._poller = poller
+        self._wakeup = wakeup
+        self._on_role_changed = on_role_changed
+        self._posted: deque[Event] = deque()
+        self._durable_lsn = 0
+        self._next_tick_ms = self.now_ms
+        self._conditions: list[tuple[Callable[[], bool], trio.Event]] = []
+
+    async def run(self) -> None:
+        """Serve until cancelled. Raise ServerHaltedError, or what made the log fail, if there is no going on."""
+        self._poller.register(self, READ)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._tick_steadily)
+            while True:
+                for _ in range(ROUNDS_PER_WAKEUP):
+                    if not self.round():
+                        break
+                if self._busy:
+                    await trio.lowlevel.checkpoint()
+                else:
+                    await self._poller.wait()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait for something that a round may bring about."""
+        event = trio.Event()
+        self._conditions.append((condition, event))
+        self._wakeup.set()
+        await event.wait()
+
+    def post(self, event: Event) -> None:
+        """Let the replica take in `event` in this round, but not while effects are being performed; or in the next."""
+        self._posted.append(event)
+
+    # ---- a source of the poller: the wake-up of threads and tasks
+
+    def fileno(self) -> int:
+        return self._wakeup.fileno()
+
+    def on_ready(self, ready: int) -> None:
+        self._wakeup.clear()
+
+    # ---- rounds
+
+    @property
+    def _busy(self) -> bool:
+        return bool(self._posted) or self.clients.busy or self.peers.busy
+
+    def round(self) -> bool:
+        """Do what can be done now; False if there was nothing."""
+        ready = self._poller.poll()
+        if not ready and not self._busy:
+            return False
+        self.now_ms = self.clients.now_ms = monotonic_ms()
+        if self.now_ms >= self._next_tick_ms:
+            self._tick()
+        for source, bits in ready:
+            source.on_ready(bits)
+        self.clients.hand_over()
+        self._hear_of_disk()
+        while self._posted:
+            self.step(self._posted.popleft())
+        self.step(_FLUSH)
+        self._check_disk()
+        self.peers.flush()
+        self.clients.flush()
+        if self._conditions:
+            self._check_conditions()
+        return True
+
+    def step(self, event: Event) -> None:
+        """Feed `event` to the replica and perform what it says, in order. What is to be sent is only gathered here."""
+        for effect in self._replica.step(self.now_ms, event):
+            self._perform(effect)
+
+    def _perform(self, effect: Effect) -> None:
+        match effect:
+            case Answer():
+                self.clients.answer(effect.connection, effect.items)
+            case SendPeer():
+                self.peers.send(effect.connection, effect.message)
+            case Append() | StoreSnapshot():
+                self._log.perform(effect)
+            case CloseClient():
+                self.clients.close(effect.connection, effect.reason)
+            case WriteSnapshot():
+                self._snapshots.perform(effect)
+            case Disconnect():
+                self.peers.disconnect(effect.connection, effect.reason)
+            case RoleChanged():
+                self._on_role_changed(effect)
+            case Log():
+                logger.log(effect.level, "%s", effect.text)
+            case Halt():
+                raise ServerHaltedError(effect.reason)
+            case _:
+                assert_never(effect)
+
+    def _hear_of_disk(self) -> None:
+        durable_lsn = self._log.durable_lsn
+        if durable_lsn != self._durable_lsn:
+            self._durable_lsn = durable_lsn
+            self.step(Durable(durable_lsn))
+        while self._snapshots.stored:
+            self.step(SnapshotStored(self._snapshots.stored.popleft()))
+
+    def _check_disk(self) -> None:
+        """After a failed write or sync nothing may be said any more: what is on disk is unknown."""
+        failure = self._log.failure or self._snapshots.failure
+        if failure is not None:
+            raise failure
+
+    # ---- time
+
+    async def _tick_steadily(self) -> None:
+        while True:
+            await trio.sleep(TICK_MS / 1_000)
+            self._wakeup.set()
+
+    def _tick(self) -> None:
+        """If the process was paused, this is one long tick; the replica can tell."""
+        self._next_tick_ms = self.now_ms + TICK_MS
+        self.step(Tick(wall_ms()))
+        self.clients.tick(self.now_ms)
+        self.peers.tick(self.now_ms)
+
+    def _check_conditions(self) -> None:
+        waiting = []
+        for condition, event in self._conditions:
+            if condition():
+                event.set()
+            else:
+                waiting.append((condition, event))
+        self._conditions = waiting
+
+
+def monotonic_ms() -> int:
+    return time.monotonic_ns() // 1_000_000
+
+
+def wall_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,251 @@
+"""One server as a process: opens the data directory, builds the replica, listens, serves, and stops in good order.
+
+Owns start and stop, and what the operator reads of them. Serving itself is runtime.py, which is to be read next.
+"""
+
+import gc
+import logging
+import os
+import random
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+import trio
+
+import zk
+from zk.broadcast.engine import Resign, Role, RoleChanged
+from zk.broadcast.zab import ZabConfig
+from zk.model.limits import MIB
+from zk.replica.config import ReplicaConfig
+from zk.replica.events import DiskSpace
+from zk.replica.replica import Replica
+from zk.server.config import Address, ServerConfig
+from zk.server.logs import logging_to_stderr
+from zk.server.logthread import LogThread, SnapshotThread
+from zk.server.poller import Poller, open_poller
+from zk.server.runtime import TICK_MS, Runtime, ServerHaltedError, monotonic_ms, wall_ms
+from zk.server.wakeup import Wakeup
+from zk.storage.errors import LogFailure, StorageError
+from zk.storage.files import open_directory
+from zk.storage.segment import Identity
+from zk.storage.store import Opened, open_store
+from zk.wire.peer import VERSION, Hello
+
+logger = logging.getLogger(__name__)
+
+DISK_SPACE_INTERVAL_MS = 1_000
+FREEZE_INTERVAL_MS = 10_000
+# The steps of stopping; together they stay below the two seconds that an operator is promised.
+ANSWER_MS = 500  # for calls under way
+HAND_OVER_MS = 600  # for another server to take the lead
+CLOSE_MS = 200  # for clients to take their last bytes
+LOG_MS = 300  # for what is being written
+
+BACKLOG = 1_024  # connections that the kernel keeps until they are accepted
+
+
+def run(config: ServerConfig) -> int:
+    """Serve until SIGTERM or SIGINT. Give the exit code of the process: 1, with the reason on stderr, if there was no
+    serving (any more)."""
+    with logging_to_stderr():
+        try:
+            trio.run(_serve_until_signalled, config)
+        except BaseExceptionGroup as group:
+            expected, others = group.split((StorageError, LogFailure, ServerHaltedError, OSError))
+            if others is not None:
+                raise others from None
+            assert expected is not None
+            for error in _leaves(expected):
+                logger.critical("server %d ends: %s", config.id, error)
+            return 1
+        return 0
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Sequence[BaseException]:
+    return [
+        leaf
+        for error in group.exceptions
+        for leaf in (_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
+    ]
+
+
+async def _serve_until_signalled(config: ServerConfig) -> None:
+    stop = trio.Event()
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with trio.open_nursery() as nursery:
+
+            async def wait_for_signal() -> None:
+                async for number in signals:
+                    logger.info("server %d stops: %s", config.id, signal.Signals(number).name)
+                    stop.set()
+
+            nursery.start_soon(wait_for_signal)
+            await serve(config, stop=stop)
+            nursery.cancel_scope.cancel()
+
+
+async def serve(
+    config: ServerConfig, *, started: Callable[[Address], None] = lambda _: None, stop: trio.Event | None = None
+) -> None:
+    """Serve until `stop` is set (then the lead is handed over and what is under way is answered), or until cancelled.
+
+    `started` hears the address that is listened at, its port filled in. Raises StorageError, OSError (an address can't
+    be used), LogFailure or ServerHaltedError.
+    """
+    async with open_poller() as poller, _opened(config) as (opened, log, snapshots, wakeup):
+        server = _Server(config, opened, log, snapshots, poller, wakeup)
+        del opened  # the snapshot's bytes
+        gc.collect()
+        gc.freeze()
+        started(server.listen())
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(server.run)
+            if stop is not None:
+                await stop.wait()
+                await server.stop()
+                nursery.cancel_scope.cancel()
+
+
+class _Server:
+    """The runtime of one server, with what it needs beside it."""
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        opened: Opened,
+        log: LogThread,
+        snapshots: SnapshotThread,
+        poller: Poller,
+        wakeup: Wakeup,
+    ) -> None:
+        self._config = config
+        self._role = Role.LOOKING
+        self._store = opened.store
+        replica = Replica(
+            ReplicaConfig(
+                zab=ZabConfig(config.id, frozenset(config.voters), config.cluster),
+                limits=config.limits,
+                version=zk.__version__,
+                tick_ms=TICK_MS,
+            ),
+            opened.recovered,
+            opened.state,
+            random.SystemRandom(),
+            monotonic_ms(),
+            wall_ms(),
+        )
+        hello = Hello(config.cluster, config.id, opened.recovered.disk_uuid, VERSION, config.voters)
+        self._runtime = Runtime(replica, log, snapshots, poller, wakeup, config.limits, hello, self._role_changed)
+
+    def listen(self) -> Address:
+        config = self._config
+        listening = _listen(config.listen)
+        for server, address in config.peers:
+            if server == config.id:
+                self._runtime.peers.listen(_listen(address))
+        self._runtime.clients.listen(listening)
+        address = Address(config.listen.host, listening.getsockname()[1])
+        logger.info("server %d listens on %s, data in %s", config.id, address, config.data.absolute())
+        return address
+
+    async def run(self) -> None:
+        async with trio.open_nursery() as nursery:
+            for peer, address in self._config.peers:
+                if peer < self._config.id:
+                    nursery.start_soon(self._runtime.peers.keep_connected, peer, address)
+            nursery.start_soon(self._watch_disk_space)
+            nursery.start_soon(_freeze_steadily)
+            try:
+                await self._runtime.run()
+            finally:
+                self._runtime.clients.drop_all()
+                self._runtime.peers.drop_all()
+
+    async def stop(self) -> None:
+        """Answer what is under way, hand the lead over, say goodbye to the clients; each as far as its time allows."""
+        runtime = self._runtime
+        runtime.clients.drain()
+        await self._within(ANSWER_MS, lambda: runtime.clients.outstanding == 0)
+        if self._config.peers and self._role is Role.LEADING:
+            runtime.post(Resign())
+            await self._within(HAND_OVER_MS, lambda: self._role is not Role.LEADING)
+        runtime.clients.close_all("the server stops")
+        await self._within(CLOSE_MS, lambda: runtime.clients.empty)
+
+    async def _within(self, timeout_ms: int, condition: Callable[[], bool]) -> None:
+        with trio.move_on_after(timeout_ms / 1_000):
+            await self._runtime.until(condition)
+
+    def _role_changed(self, change: RoleChanged) -> None:
+        self._role = change.role
+        name = f"server {self._config.id}"
+        match change.role:
+            case Role.LEADING:
+                logger.info("%s leads epoch %d: serving", name, change.epoch)
+            case Role.FOLLOWING | Role.LEARNING if change.leader:
+                logger.info("%s follows server %d in epoch %d: serving", name, change.leader, change.epoch)
+            case _:
+                logger.info("%s is %s (epoch %d)", name, change.role.value, change.epoch)
+
+    async def _watch_disk_space(self) -> None:
+        low = False
+        while True:
+            space = await trio.to_thread.run_sync(self._store.space)
+            if space.low != low:
+                low = space.low
+                free_mib = space.free_bytes // MIB
+                if low:
+                    logger.error("the disk is nearly full (%d MiB left): writes are refused from now on", free_mib)
+                else:
+                    logger.info("the disk has room again (%d MiB): writes are taken", free_mib)
+                self._runtime.post(DiskSpace(low))
+            await trio.sleep(DISK_SPACE_INTERVAL_MS / 1_000)
+
+
+async def _freeze_steadily() -> None:
+    """Keep what has grown old out of the garbage collector's way: a full collection of a large tree takes too long.
+
+    Nothing that lives long here forms cycles, so counting references frees all that is dropped.
+    """
+    gc.set_threshold(50_000, 20, 1_000)
+    while True:
+        await trio.sleep(FREEZE_INTERVAL_MS / 1_000)
+        gc.collect(1)
+        gc.freeze()
+
+
+@asynccontextmanager
+async def _opened(config: ServerConfig) -> AsyncIterator[tuple[Opened, LogThread, SnapshotThread, Wakeup]]:
+    """The data directory, opened, and the threads that write to it; closed in good order."""
+    directory = open_directory(str(config.data))
+    opened = open_store(
+        directory, Identity(config.cluster, config.id), lambda: os.urandom(16).hex(), ensemble=len(config.voters) > 1
+    )
+    for note in opened.notes:
+        logger.warning("%s", note)
+    wakeup = Wakeup()
+    log = LogThread(opened.store, wakeup)
+    snapshots = SnapshotThread(opened.store, wakeup)
+    try:
+        yield opened, log, snapshots, wakeup
+    finally:
+        if log.close(LOG_MS) and snapshots.close(LOG_MS):
+            opened.store.close()
+            wakeup.close()
+
+
+def _listen(address: Address) -> socket.socket:
+    """A listening socket. OSError names the address."""
+    try:
+        family, kind, protocol, _, where = socket.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listening = socket.socket(family, kind, protocol)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(where)
+        listening.listen(BACKLOG)
+    except OSError as error:
+        raise OSError(error.errno, f"can't listen on {address}: {error.strerror}") from error
+    return listening
