@@ -6,6 +6,7 @@ A path in a request is text as the client sent it: the tree validates it, in the
 from enum import IntEnum
 
 from zk.model.acl import OPEN_ACL, Acl, Identity
+from zk.model.errors import APIError
 from zk.model.events import WatcherType, WatchMode
 from zk.model.record import ServerId, SessionId, Zxid, record
 
@@ -334,7 +335,14 @@ class GetStatus:
     """What this server is doing. Needs no session. Answer: StatusReply."""
 
 
-ConnectionRequest = Connect | Ping | Sync | AddWatch | RemoveWatches | CheckWatches | SetWatches | GetStatus
+@record
+class Malformed:
+    """A call that was framed well, but whose content could not be understood: it gets its refusal in its turn."""
+
+    error: APIError
+
+
+ConnectionRequest = Malformed | Connect | Ping | Sync | AddWatch | RemoveWatches | CheckWatches | SetWatches | GetStatus
 
 ClientRequest = (
     Create | Delete | SetData | SetAcl | Check | Multi | AddAuth | CloseSession | TreeRead | ConnectionRequest

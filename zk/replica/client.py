@@ -1,0 +1,75 @@
+"""One client connection, and the order of its calls: answered in the order in which they came, whatever each has to
+wait for."""
+
+from collections import deque
+
+from zk.model.acl import Identity
+from zk.model.errors import APIError
+from zk.model.events import WatchEvent
+from zk.model.record import ConnectionId, SessionId, Zxid
+from zk.model.replies import Body, Reply
+from zk.model.requests import Call
+from zk.model.session import Session
+
+_ANY_ZXID = Zxid(0)
+
+
+class Pending:
+    """A call that can't be answered yet: it waits for its turn, for its write to be applied, or for a zxid to be
+    reached."""
+
+    __slots__ = ("at_least", "body", "call", "n", "zxid")
+
+    def __init__(
+        self, call: Call, n: int = 0, at_least: Zxid | None = _ANY_ZXID, body: Body | APIError | None = None
+    ) -> None:
+        self.call = call
+        self.n = n  # of a write: its number in this connection
+        self.at_least = at_least  # of a read: not before this zxid is applied; None: not known yet
+        self.body = body  # the answer, once it is known
+        self.zxid = Zxid(0)  # the answer's zxid, if it is not the server's last applied one at the time of sending
+
+
+class Client:
+    """What a server knows of one connection. `session_id` is 0 until the session's open or attach has been applied
+    here."""
+
+    __slots__ = (
+        "attaching_since_ms",
+        "closed",
+        "connection",
+        "early",
+        "generation",
+        "identities",
+        "items",
+        "later",
+        "n",
+        "nonce",
+        "queue",
+        "session",
+        "session_id",
+        "unsent",
+        "writes",
+    )
+
+    def __init__(self, connection: ConnectionId, identities: tuple[Identity, ...]) -> None:
+        self.connection = connection
+        self.identities = identities  # of the connection alone; the session's are in the tree
+        self.session_id = SessionId(0)
+        self.session: Session | None = None  # as the tree holds it
+        self.generation = Zxid(0)
+        self.nonce = 0  # of the open or attach under way
+        self.attaching_since_ms = 0
+        self.n = 0  # writes taken in on this connection
+        self.unsent = 0  # of those, how many have not left for the leader
+        self.early: list[Call] = []  # calls behind a Connect that is under way
+        self.queue: deque[Pending] = deque()  # all unanswered calls, oldest first
+        self.writes: deque[Pending] = deque()  # the writes among them
+        self.items: list[Reply | WatchEvent] = []  # to be sent at the end of this step
+        self.later: list[WatchEvent] = []  # what the request being carried out tells behind its own answer
+        self.closed = False
+
+    @property
+    def in_flight(self) -> bool:
+        """Whether a write has left for the leader and has not come back."""
+        return len(self.writes) > self.unsent

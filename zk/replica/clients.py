@@ -1,0 +1,480 @@
+"""The clients of one server: their connections, sessions and watches, and the order of their calls.
+
+It takes calls in, puts writes into the outbox, answers reads from the tree, and answers writes when the replica tells
+it that they were applied. It never touches the engine. Guarantee that is built here: what a session is sent (answers
+and watch events) follows the one order of the log, and its calls are answered in the order in which they came.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any, get_args
+
+from zk.model.acl import Acl, Identity, Perms
+from zk.model.chance import Chance
+from zk.model.errors import (
+    APIError,
+    AuthFailedError,
+    BadArgumentsError,
+    SessionExpiredError,
+    SessionMovedError,
+    ThrottledError,
+)
+from zk.model.events import EventType, WatchEvent
+from zk.model.record import ConnectionId, ServerId, SessionId, Zxid
+from zk.model.replies import DONE, Body, ConnectReply, Reply, StatusReply
+from zk.model.requests import (
+    AddAuth,
+    AddWatch,
+    AttachSession,
+    Authenticate,
+    Call,
+    CheckWatches,
+    ClientRequest,
+    ClientWrite,
+    CloseSession,
+    Connect,
+    ConnectionRequest,
+    Exists,
+    GetChildren,
+    GetData,
+    GetStatus,
+    Malformed,
+    OpenSession,
+    Ping,
+    RemoveWatches,
+    SetWatches,
+    Sync,
+    TreeRead,
+    Txn,
+    Write,
+)
+from zk.replica.client import Client, Pending
+from zk.replica.config import ReplicaConfig
+from zk.replica.events import Answer, CloseClient, Effect
+from zk.replica.outbox import Outbox
+from zk.replica.reads import LinearizableReads
+from zk.tree.acl import digest_identity, permitted
+from zk.tree.changes import Change
+from zk.tree.history import ChangeHistory
+from zk.tree.tree import Applied, Tree
+from zk.tree.watches import WatchTable
+from zk.wire import txn as txn_codec
+
+_READ = int(Perms.READ)
+_WATCHING_READS = (GetData, Exists, GetChildren)
+_DISK_LOW = "the disk of this server is nearly full: it takes neither writes nor new sessions until there is space"
+
+
+class Clients:
+    """`tree`, `now_ms`, `wall_ms`, `applied` and `disk_low` are kept up to date by the replica."""
+
+    def __init__(
+        self,
+        config: ReplicaConfig,
+        tree: Tree,
+        chance: Chance,
+        outbox: Outbox,
+        reads: LinearizableReads,
+        status: Callable[[], StatusReply],
+    ) -> None:
+        self._config = config
+        self._chance = chance
+        self._outbox = outbox
+        self._reads = reads
+        self._status = status
+        self._server_id: ServerId = config.zab.server_id
+        self.tree = tree
+        self.now_ms = 0
+        self.wall_ms = 0
+        self.applied = tree.zxid
+        self.disk_low = False
+        self.heard: set[SessionId] = set()  # signs of life since the replica last took them
+        self.watches = WatchTable(config.limits.watches_per_connection_max)
+        self.history = ChangeHistory(config.limits.history_changes_max, tree.zxid)
+        self._by_connection: dict[ConnectionId, Client] = {}
+        self._attached: dict[SessionId, Client] = {}
+        self._attaching: dict[int, Client] = {}
+        self._blocked: dict[ConnectionId, Client] = {}  # clients whose oldest call is a read that waits for a zxid
+        self._touched: dict[ConnectionId, Client] = {}  # clients with something to send
+        self._closing: list[tuple[Client, str]] = []
+        # The type of the request is the key under which its method stands, which no checker can follow: hence Any.
+        self._take: dict[type, Callable[[Client, Call, Any], None]] = {
+            **dict.fromkeys(get_args(TreeRead), self._take_read),
+            **dict.fromkeys(get_args(ConnectionRequest), self._take_in_turn),
+            **dict.fromkeys(get_args(ClientWrite), self._take_write),
+            Sync: self._take_sync,
+            AddAuth: self._take_credential,
+        }
+
+    # ---- connections
+
+    def connected(self, connection: ConnectionId, identities: tuple[Identity, ...]) -> None:
+        self._by_connection[connection] = Client(connection, identities)
+
+    def disconnected(self, connection: ConnectionId) -> None:
+        client = self._by_connection.get(connection)
+        if client is not None:
+            self._forget(client)
+
+    def collect(self, effects: list[Effect]) -> None:
+        """Move all that is to be sent, and then all that is to be closed, to the end of `effects`."""
+        for connection, client in self._touched.items():
+            effects.append(Answer(connection, client.items))
+            client.items = []
+        self._touched.clear()
+        for client, reason in self._closing:
+            effects.append(CloseClient(client.connection, reason))
+        self._closing.clear()
+
+    def close_all(self, reason: str) -> None:
+        for client in list(self._by_connection.values()):
+            self._close(client, reason)
+
+    @property
+    def connections(self) -> int:
+        return len(self._by_connection)
+
+    def _close(self, client: Client, reason: str) -> None:
+        if not client.closed:
+            self._forget(client)
+            self._closing.append((client, reason))
+
+    def _forget(self, client: Client) -> None:
+        client.closed = True
+        del self._by_connection[client.connection]
+        if self._attached.get(client.session_id) is client:
+            del self._attached[client.session_id]
+        self._attaching.pop(client.nonce, None)
+        self._blocked.pop(client.connection, None)
+        self.watches.drop(client.connection)
+
+    # ---- calls coming in
+
+    def received(self, connection: ConnectionId, calls: Iterable[Call]) -> None:
+        client = self._by_connection.get(connection)
+        if client is None:
+            return  # closed in this very round
+        self._touched[connection] = client
+        if client.session_id:
+            self.heard.add(client.session_id)
+        for call in calls:
+            if client.closed:
+                return
+            if client.session_id:
+                self._take[type(call.request)](client, call, call.request)
+            else:
+                self._take_without_session(client, call)
+
+    def _take_read(self, client: Client, call: Call, request: TreeRead) -> None:
+        if client.queue or call.linearizable or call.at_least > self.applied:
+            self._queue_read(client, call)
+        else:
+            self._answer(client, call.xid, self._read(client, request), self.applied)
+
+    def _take_sync(self, client: Client, call: Call, request: Sync) -> None:
+        self._queue_read(client, call, linearizable=True)
+
+    def _queue_read(self, client: Client, call: Call, linearizable: bool = False) -> None:
+        pending = Pending(call, at_least=call.at_least)
+        client.queue.append(pending)
+        if linearizable or call.linearizable:
+            pending.at_least = None
+            self._reads.add(client, pending)
+        self._advance(client)
+
+    def _take_in_turn(self, client: Client, call: Call, request: ConnectionRequest) -> None:
+        client.queue.append(Pending(call))
+        self._advance(client)
+
+    def _take_write(self, client: Client, call: Call, request: ClientWrite) -> None:
+        if self.disk_low and type(request) is not CloseSession:
+            self._queue_refusal(client, call, ThrottledError(hint=_DISK_LOW))
+            return
+        client.n += 1
+        client.unsent += 1
+        pending = Pending(call, client.n)
+        client.queue.append(pending)
+        client.writes.append(pending)
+        txn = Txn(self.wall_ms, client.session_id, client.generation, client.n, call.xid, call.floor, request)
+        self._outbox.add(txn_codec.encode_body(txn), txn, client)
+
+    def _take_credential(self, client: Client, call: Call, request: AddAuth) -> None:
+        """What a credential proves goes into the log; the secret itself goes no further."""
+        if request.scheme != "digest":
+            error = AuthFailedError(hint=f"unknown scheme {request.scheme!r}: 'digest' takes b'user:password'")
+            self._queue_refusal(client, call, error)
+            return
+        try:
+            identity = digest_identity(request.credential)
+        except AuthFailedError as error:
+            self._queue_refusal(client, call, error)
+            return
+        self._take_write(client, call, Authenticate(identity))
+
+    def _queue_refusal(self, client: Client, call: Call, error: APIError) -> None:
+        """Refuse a write here and now, but in its turn."""
+        client.queue.append(Pending(call, body=error))
+        self._advance(client)
+
+    def _take_without_session(self, client: Client, call: Call) -> None:
+        request = call.request
+        if type(request) is GetStatus:
+            client.items.append(Reply(call.xid, self.applied, self._status()))
+        elif client.nonce:
+            client.early.append(call)
+        elif type(request) is Connect:
+            self._attach(client, call, request)
+        else:
+            self._refuse(
+                client, call.xid, SessionExpiredError(hint="this connection has no session: Connect comes first")
+            )
+
+    def _refuse(self, client: Client, xid: int, error: APIError) -> None:
+        client.items.append(Reply(xid, self.applied, error))
+        self._touched[client.connection] = client
+        self._close(client, str(error))
+
+    # ---- sessions
+
+    def _attach(self, client: Client, call: Call, request: Connect) -> None:
+        """Sessions are opened and attached through the log, so that every server agrees on who holds them."""
+        if self.disk_low and not request.session_id:
+            self._refuse(client, call.xid, ThrottledError(hint=_DISK_LOW))
+            return
+        limits = self._config.limits
+        timeout_ms = max(limits.session_timeout_ms_min, min(request.timeout_ms, limits.session_timeout_ms_max))
+        client.nonce = self._chance.randrange(1, 1 << 63)
+        client.attaching_since_ms = self.now_ms
+        client.queue.append(Pending(call))
+        self._attaching[client.nonce] = client
+        write: OpenSession | AttachSession
+        if request.session_id:
+            write = AttachSession(
+                request.session_id, request.secret, timeout_ms, client.identities, self._server_id, client.nonce
+            )
+        else:
+            # The high byte keeps servers' new ids apart; a clash within one server's is refused when it is applied.
+            session_id = SessionId((self._server_id & 0x7F) << 56 | self._chance.randrange(1, 1 << 56))
+            secret = self._chance.randbytes(16)
+            write = OpenSession(session_id, secret, timeout_ms, client.identities, self._server_id, client.nonce)
+        client.unsent += 1
+        self.propose(write, client)
+
+    def propose(self, write: Write, client: Client | None = None) -> None:
+        """Put a server's own write into the outbox."""
+        txn = Txn(self.wall_ms, SessionId(0), Zxid(0), 0, 0, 0, write)
+        self._outbox.add(txn_codec.encode_body(txn), txn, client)
+
+    def _session_attached(self, request: OpenSession | AttachSession, applied: Applied) -> None:
+        body = applied.body
+        if isinstance(body, ConnectReply):
+            holder = self._attached.get(request.session_id)
+            if holder is not None:
+                self._moved(holder)
+        if request.server_id != self._server_id:
+            return
+        client = self._attaching.pop(request.nonce, None)
+        if client is None:
+            return  # the connection is gone, or this is the log of an earlier life
+        xid = client.queue.popleft().call.xid
+        if isinstance(body, APIError):
+            self._refuse(client, xid, body)
+            return
+        client.session_id = request.session_id
+        client.session = self.tree.sessions[request.session_id]
+        client.generation = applied.zxid
+        self._attached[client.session_id] = client
+        client.items.append(Reply(xid, applied.zxid, body))
+        self._touched[client.connection] = client
+        early, client.early = client.early, []
+        for call in early:
+            if not client.closed:
+                self._take[type(call.request)](client, call, call.request)
+
+    def _moved(self, client: Client) -> None:
+        """A newer connection holds the session: none of the writes still under way from this one will be carried
+        out."""
+        for pending in client.queue:
+            client.items.append(Reply(pending.call.xid, self.applied, SessionMovedError()))
+        self._touched[client.connection] = client
+        self._close(client, "the session was taken over by a newer connection")
+
+    def _session_over(self, session_id: SessionId) -> None:
+        client = self._attached.get(session_id)
+        if client is not None:
+            for pending in client.queue:
+                client.items.append(Reply(pending.call.xid, self.applied, SessionExpiredError()))
+            self._touched[client.connection] = client
+            self._close(client, "the session is over")
+
+    def lost_leader(self) -> None:
+        """What was sent to the leader may or may not be carried out: only those clients go that have something there.
+
+        They attach again and resend; the answers kept in the session tell them what became of it.
+        """
+        for client in list(self._by_connection.values()):
+            if client.in_flight or (client.nonce in self._attaching and client.unsent == 0):
+                self._close(client, "the leader was lost while writes were under way: attach again and resend")
+
+    def lost_write(self, txn: Txn) -> None:
+        """The engine gave this write back without an outcome."""
+        client = self._attached.get(txn.session_id)
+        if client is not None and client.generation == txn.generation:
+            self._close(client, "a write's outcome is unknown: attach again and resend")
+
+    def replace_tree(self, tree: Tree, zxid: Zxid) -> None:
+        """A snapshot of the leader's takes the place of the tree: what was watched in between is not known."""
+        self.close_all("this server was caught up by a snapshot: attach again")
+        self.tree = tree
+        self.applied = zxid
+        self.history = ChangeHistory(self._config.limits.history_changes_max, zxid)
+
+    def leave_after_leaderless(self, leaderless_ms: int) -> None:
+        """Without a leader for too long, clients are better off with another server."""
+        if leaderless_ms > self._config.leaderless_ms_max:
+            for client in list(self._attached.values()):
+                self._close(client, "this server has no leader: try another one")
+        for client in list(self._attaching.values()):
+            if self.now_ms - client.attaching_since_ms > self._config.leaderless_ms_max:
+                error = ThrottledError(hint="this server has no leader at the moment: try another one, or later")
+                self._refuse(client, client.queue[0].call.xid, error)
+
+    # ---- writes that were applied
+
+    def was_applied(self, txn: Txn, applied: Applied) -> None:
+        """Tell everybody here whom this transaction concerns: watchers first, then the caller whose write it was."""
+        if applied.changes:
+            self.history.append(applied.changes)
+            for change in applied.changes:
+                self._notify(change)
+        request = txn.request
+        if txn.session_id:
+            client = self._attached.get(txn.session_id)
+            if client is not None and client.generation == txn.generation:
+                self._answer_write(client, txn, applied)
+        elif isinstance(request, OpenSession | AttachSession):
+            self._session_attached(request, applied)
+        for session_id in applied.closed:
+            self._session_over(session_id)
+
+    def _notify(self, change: Change) -> None:
+        for connection, event in self.watches.fire(change, self._may_read):
+            client = self._by_connection[connection]
+            client.items.append(event)
+            self._touched[connection] = client
+
+    def _may_read(self, connection: ConnectionId, acl: tuple[Acl, ...]) -> bool:
+        session = self._by_connection[connection].session
+        return session is not None and permitted(acl, _READ, session.identities)
+
+    def _answer_write(self, client: Client, txn: Txn, applied: Applied) -> None:
+        if isinstance(applied.body, SessionMovedError):
+            self._close(client, "an earlier write of this connection was lost: attach again and resend")
+            return
+        pending = client.writes.popleft()
+        assert pending.n == txn.n, "a write was applied out of its turn"
+        pending.body = applied.body
+        pending.zxid = applied.zxid
+        self._touched[client.connection] = client
+        self._advance(client)
+
+    # ---- answers, in order
+
+    def advance(self, clients: Iterable[Client]) -> None:
+        """Something that these clients' oldest calls waited for may have happened."""
+        for client in clients:
+            if not client.closed:
+                self._advance(client)
+
+    def advance_blocked(self) -> None:
+        """`applied` has moved on."""
+        if self._blocked:
+            self.advance(list(self._blocked.values()))
+
+    def _advance(self, client: Client) -> None:
+        """Answer the oldest calls as far as they can be answered."""
+        queue = client.queue
+        self._blocked.pop(client.connection, None)
+        while queue and not client.closed:
+            pending = queue[0]
+            body = pending.body
+            if body is None:
+                if pending.n:
+                    return  # a write that is still under way
+                if pending.at_least is None or pending.at_least > self.applied:
+                    self._blocked[client.connection] = client
+                    return
+                body = self._execute(client, pending.call.request)
+            queue.popleft()
+            self._answer(client, pending.call.xid, body, pending.zxid or self.applied)
+
+    def _answer(self, client: Client, xid: int, body: Body | APIError, zxid: Zxid) -> None:
+        client.items.append(Reply(xid, zxid, body))
+        self._touched[client.connection] = client
+        if client.later:
+            client.items += client.later
+            client.later.clear()
+        if isinstance(body, AuthFailedError):
+            self._close(client, str(body))
+
+    # ---- what is answered without the log
+
+    def _read(self, client: Client, request: TreeRead) -> Body | APIError:
+        """Read the tree, and leave the watch that goes with it."""
+        outcome: Body | APIError
+        try:
+            assert client.session is not None
+            outcome = self.tree.read(request, client.session_id, client.session.identities)
+        except APIError as error:
+            outcome = error
+        if isinstance(request, _WATCHING_READS) and request.watch:
+            try:
+                self.watches.add_for_read(client.connection, request, outcome)
+            except APIError as error:
+                return error
+        return outcome
+
+    def _execute(self, client: Client, request: ClientRequest) -> Body | APIError:
+        """Carry out what is about the connection, or a read whose turn has come."""
+        connection = client.connection
+        try:
+            match request:
+                case Ping() | Sync():
+                    return DONE
+                case GetStatus():
+                    return self._status()
+                case AddWatch():
+                    self._add_watch(client, request)
+                    return DONE
+                case RemoveWatches():
+                    self.watches.remove(connection, request.path, request.type)
+                    return DONE
+                case CheckWatches():
+                    self.watches.check(connection, request.path, request.type)
+                    return DONE
+                case SetWatches():
+                    znodes = self.tree.znodes
+                    client.later += self.watches.set_again(connection, request, znodes, self.applied, self._may_read)
+                    return DONE
+                case Malformed():
+                    return request.error
+                case Connect():
+                    return BadArgumentsError(hint="this connection has a session already")
+                case _ if isinstance(request, TreeRead):
+                    return self._read(client, request)
+                case _:
+                    raise AssertionError(f"{request!r} is a write")
+        except APIError as error:
+            return error
+
+    def _add_watch(self, client: Client, request: AddWatch) -> None:
+        """Set the watch; behind the answer follow the changes since request.since, or RESYNC where they are not
+        known."""
+        self.watches.add_watch(client.connection, request.path, request.mode)
+        if request.since is None:
+            return
+        events = self.history.since(
+            request.since, request.path, request.mode, lambda acl: self._may_read(client.connection, acl)
+        )
+        if events is None:
+            events = [WatchEvent(EventType.RESYNC, request.path, self.applied)]
+        client.later += events

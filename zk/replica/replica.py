@@ -1,0 +1,409 @@
+"""Replica: one whole server without I/O. It joins the broadcast, the tree and the clients, and holds the leader's
+extra duties.
+
+`step(now_ms, event)` takes in one event and says what to do; the effects are to be performed in their order. Read
+next: clients.py
+(what a client sees), clocks.py, reads.py, outbox.py, snapshots.py (one concern each).
+"""
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import assert_never
+
+from zk.broadcast import engine
+from zk.broadcast.engine import Role
+from zk.broadcast.records import Recovered
+from zk.broadcast.zab import Zab
+from zk.model.chance import Chance
+from zk.model.peering import Forward, Heard, ReadIndexAnswer, ReadIndexAsk
+from zk.model.record import ConnectionId, Epoch, ServerId, SessionId, Zxid, counter_of, record
+from zk.model.replies import StatusReply
+from zk.model.requests import AttachSession, ExpireSession, OpenSession, Reap, Txn
+from zk.replica.clients import Clients
+from zk.replica.clocks import SessionClocks
+from zk.replica.config import ReplicaConfig
+from zk.replica.digests import Digests
+from zk.replica.events import (
+    ClientConnected,
+    ClientDisconnected,
+    ClientReceived,
+    DiskSpace,
+    Effect,
+    Event,
+    Flush,
+    Log,
+    PeerReceived,
+    SendPeer,
+    Tick,
+    WriteSnapshot,
+)
+from zk.replica.outbox import Outbox
+from zk.replica.reads import LinearizableReads
+from zk.replica.snapshots import Slice, SnapshotJobs
+from zk.tree.tree import Tree
+from zk.wire import snapshot
+from zk.wire import txn as txn_codec
+
+FORWARD_BYTES_MAX = 1024 * 1024  # one Forward carries no more than this, or a single write
+
+
+@record
+class PeerRead:
+    """The engine's token for a read-index that another server asked for."""
+
+    peer: ServerId
+    connection: ConnectionId
+    token: int
+
+
+def _in_frames(bodies: list[bytes]) -> Iterator[tuple[bytes, ...]]:
+    """The same bodies in the same order, cut into runs of at most FORWARD_BYTES_MAX."""
+    run: list[bytes] = []
+    run_bytes = 0
+    for body in bodies:
+        if run and run_bytes + len(body) > FORWARD_BYTES_MAX:
+            yield tuple(run)
+            run, run_bytes = [], 0
+        run.append(body)
+        run_bytes += len(body)
+    if run:
+        yield tuple(run)
+
+
+class Replica:
+    """`state` is the content of the snapshot that `recovered` names, None without one."""
+
+    def __init__(
+        self,
+        config: ReplicaConfig,
+        recovered: Recovered,
+        state: Sequence[bytes] | None,
+        chance: Chance,
+        now_ms: int,
+        wall_ms: int,
+    ) -> None:
+        self._config = config
+        self._now_ms = now_ms
+        self._wall_minus_now_ms = wall_ms - now_ms
+        self._last_tick_ms = now_ms
+        self._stamp_ms = 0  # the last time this leader stamped into a transaction: stamps never run backwards
+        self._effects: list[Effect] = []
+
+        self.tree = Tree(None if state is None else snapshot.load(state))
+        self.engine = Zab(config.zab, recovered, chance, now_ms)
+        self._outbox = Outbox()
+        self._reads = LinearizableReads()
+        self.clients = Clients(config, self.tree, chance, self._outbox, self._reads, self.status)
+        self._peers: dict[ServerId, ConnectionId] = {}
+        self._step_with: tuple[ServerId, Epoch] | None = None  # the leader that this server is in step with
+        self._leaderless_since_ms = now_ms
+
+        self._clocks: SessionClocks | None = None  # while leading
+        self._next_heard_ms = now_ms
+        self._next_reap_ms = now_ms
+        self._digests = Digests()
+
+        self._snapshots = SnapshotJobs(config.snapshot_nodes_per_slice)
+        self._txns_since_snapshot = 0
+        self._bytes_since_snapshot = 0
+
+    # ---- what is to be seen from outside
+
+    @property
+    def serving(self) -> bool:
+        """Whether clients' requests are taken care of: there is a leader, and this server is in step with it."""
+        return self._step_with is not None
+
+    @property
+    def backlogged(self) -> bool:
+        """Whether more writes wait for the leader than is good: the caller should leave clients unread for a while."""
+        return len(self._outbox) > self._config.limits.outstanding_requests_max
+
+    def status(self) -> StatusReply:
+        return StatusReply(
+            server_id=self._config.zab.server_id,
+            role=self.engine.role.value,
+            epoch=self.engine.epoch,
+            zxid=self.clients.applied,
+            leader=self.engine.leader,
+            sessions=len(self.tree.sessions),
+            znodes=len(self.tree.znodes),
+            watches=self.clients.watches.count,
+            connections=self.clients.connections,
+            digest=self.tree.digest(),
+            version=self._config.version,
+        )
+
+    # ---- events
+
+    def step(self, now_ms: int, event: Event) -> list[Effect]:
+        """Take in one event at the local monotonic time `now_ms`; the effects are to be performed in their order."""
+        self._now_ms = now_ms
+        self.clients.now_ms = now_ms
+        self.clients.wall_ms = now_ms + self._wall_minus_now_ms
+        match event:
+            case ClientReceived():
+                self.clients.received(event.connection, event.calls)
+            case Flush():
+                self._flush()
+            case PeerReceived():
+                self._peer_received(event)
+            case engine.Durable():
+                self._drive(event)
+            case ClientConnected():
+                self.clients.connected(event.connection, event.identities)
+            case ClientDisconnected():
+                self.clients.disconnected(event.connection)
+            case Tick():
+                self._tick(event)
+            case engine.PeerConnected():
+                self._peers[event.peer] = event.connection
+                self._drive(event)
+            case engine.PeerDisconnected():
+                if self._peers.get(event.peer) == event.connection:
+                    del self._peers[event.peer]
+                self._drive(event)
+            case engine.SnapshotStored() | engine.Resign():
+                self._drive(event)
+            case DiskSpace():
+                self._disk_space(event)
+            case _:
+                assert_never(event)
+        effects = self._effects
+        self.clients.collect(effects)
+        self._effects = []
+        return effects
+
+    def _peer_received(self, event: PeerReceived) -> None:
+        message = event.message
+        match message:
+            case Forward():
+                if self._leads:
+                    for body in message.bodies:
+                        self._outbox.add(body, None, None)
+            case Heard():
+                self._heard_from(event.peer, message)
+            case ReadIndexAsk():
+                if self._leads:
+                    self._drive(engine.ReadIndex(PeerRead(event.peer, event.connection, message.token)))
+                else:
+                    self._effects.append(SendPeer(event.peer, event.connection, ReadIndexAnswer(message.token, None)))
+            case ReadIndexAnswer():
+                if message.zxid is None:
+                    self._reads.refused(message.token)
+                else:
+                    self.clients.advance(self._reads.confirmed(message.token, message.zxid))
+            case _:
+                self._drive(engine.PeerReceived(event.peer, event.connection, message))
+
+    # ---- the broadcast
+
+    @property
+    def _leads(self) -> bool:
+        return self.engine.role in (Role.LEADING, Role.LEAD_SYNC)
+
+    def _drive(self, event: engine.Event) -> None:
+        """Let the engine take in an event, and do what it says."""
+        for effect in self.engine.step(self._now_ms, event):
+            match effect:
+                case engine.Deliver():
+                    self._deliver(effect.entries)
+                case engine.Send():
+                    self._effects.append(SendPeer(effect.peer, effect.connection, effect.message))
+                case engine.Append() | engine.StoreSnapshot() | engine.Disconnect() | engine.Halt():
+                    self._effects.append(effect)
+                case engine.RoleChanged():
+                    self._role_changed(effect)
+                case engine.ReadReady():
+                    self._read_ready(effect.token, effect.zxid)
+                case engine.Rejected():
+                    self._rejected(effect.tokens)
+                case engine.TakeSnapshot():
+                    self._snapshots.start_for_peer(
+                        effect.peer, effect.stream, self.engine.delivered, self.tree.digest(), self.tree.image()
+                    )
+                case engine.Install():
+                    self._install(effect)
+                case _:
+                    assert_never(effect)
+        if self.clients.applied != self.engine.delivered:
+            self.clients.applied = self.engine.delivered
+            self.clients.advance_blocked()
+
+    def _deliver(self, entries: Sequence[engine.Delivered]) -> None:
+        clients = self.clients
+        apply = self.tree.apply
+        for entry in entries:
+            token = entry.token
+            txn = token if isinstance(token, Txn) else txn_codec.decode(entry.payload)
+            applied = apply(entry.zxid, txn)
+            clients.applied = entry.zxid
+            clients.was_applied(txn, applied)
+            if self._clocks is not None and (applied.closed or not txn.session_id):
+                self._keep_clocks(txn, applied.closed)
+            if counter_of(entry.zxid) % self._config.digest_every_txns == 0:
+                self._digests.mine(entry.zxid, self.tree.digest())
+            self._bytes_since_snapshot += len(entry.payload)
+        self._txns_since_snapshot += len(entries)
+        config = self._config
+        if (
+            self._txns_since_snapshot >= config.snapshot_every_txns
+            or self._bytes_since_snapshot >= config.snapshot_every_bytes
+        ) and not self._snapshots.own_under_way:
+            self._txns_since_snapshot = self._bytes_since_snapshot = 0
+            self._snapshots.start_own(self.engine.delivered, self.tree.digest(), self.tree.image())
+
+    def _keep_clocks(self, txn: Txn, closed: Iterable[SessionId]) -> None:
+        assert self._clocks is not None
+        if isinstance(txn.request, OpenSession | AttachSession):
+            session = self.tree.sessions.get(txn.request.session_id)
+            if session is not None:
+                self._clocks.start(session, self._now_ms)
+        for session_id in closed:
+            self._clocks.stop(session_id)
+
+    def _role_changed(self, effect: engine.RoleChanged) -> None:
+        self._effects.append(effect)
+        role = effect.role
+        in_step = role in (Role.LEADING, Role.FOLLOWING) or (role is Role.LEARNING and effect.leader != 0)
+        step_with = (effect.leader, effect.epoch) if in_step else None
+        if step_with != self._step_with:
+            if self._step_with is not None:
+                self._leaderless_since_ms = self._now_ms
+                self.clients.lost_leader()
+                self._reads.ask_all_again()
+            self._step_with = step_with
+        if not self._leads:
+            self._outbox.keep_own_clients()
+        if role is not Role.LEADING:
+            self._clocks = None
+        elif self._clocks is None:
+            self._clocks = SessionClocks(self._now_ms, self.tree.sessions.values())
+
+    def _read_ready(self, token: engine.Token, zxid: Zxid) -> None:
+        if isinstance(token, PeerRead):
+            self._effects.append(SendPeer(token.peer, token.connection, ReadIndexAnswer(token.token, zxid)))
+        elif isinstance(token, int):
+            self.clients.advance(self._reads.confirmed(token, zxid))
+
+    def _rejected(self, tokens: Iterable[engine.Token]) -> None:
+        for token in tokens:
+            if isinstance(token, PeerRead):
+                self._effects.append(SendPeer(token.peer, token.connection, ReadIndexAnswer(token.token, None)))
+            elif isinstance(token, int):
+                self._reads.refused(token)
+            elif isinstance(token, Txn):
+                self.clients.lost_write(token)
+
+    def _install(self, effect: engine.Install) -> None:
+        """The leader's state replaces this server's. What happened in between is not known, so no watch can be kept."""
+        self.tree = Tree(snapshot.load(effect.chunks))
+        self.clients.replace_tree(self.tree, effect.ref.zxid)
+        self._snapshots.drop()
+        self._digests = Digests()
+        self._txns_since_snapshot = self._bytes_since_snapshot = 0
+
+    # ---- the end of a round
+
+    def _flush(self) -> None:
+        if self._step_with is None:
+            return  # what has gathered waits for a leader
+        if self.engine.role is Role.LEADING:
+            if self._outbox and self.engine.window_open:
+                self._propose()
+            token = self._reads.ask()
+            if token is not None:
+                self._drive(engine.ReadIndex(token))
+            return
+        leader = self._step_with[0]
+        connection = self._peers.get(leader)
+        if connection is None:
+            return  # the engine is about to notice
+        if self._outbox:
+            for bodies in _in_frames([write.body for write in self._outbox.take()]):
+                self._effects.append(SendPeer(leader, connection, Forward(bodies)))
+        token = self._reads.ask()
+        if token is not None:
+            self._effects.append(SendPeer(leader, connection, ReadIndexAsk(token)))
+
+    def _propose(self) -> None:
+        """Give the gathered writes their time, and to the engine. Own clients' transactions ride along as tokens."""
+        time_ms = self._stamp_ms = max(self._stamp_ms, self.clients.wall_ms)
+        proposals: list[tuple[bytes, engine.Token | None]] = []
+        for write in self._outbox.take():
+            txn = write.txn
+            if txn is not None and txn.time_ms != time_ms:
+                txn = replace(txn, time_ms=time_ms)
+            proposals.append((txn_codec.stamp(time_ms, write.body), txn))
+        if proposals:
+            self._drive(engine.Propose(proposals))
+
+    # ---- time
+
+    def _tick(self, event: Tick) -> None:
+        now_ms = self._now_ms
+        pause_ms = now_ms - self._last_tick_ms
+        self._last_tick_ms = now_ms
+        self._wall_minus_now_ms = event.wall_ms - now_ms
+        self.clients.wall_ms = event.wall_ms
+        if self._clocks is not None and pause_ms > self._config.pause_ms_max:
+            self._clocks.extend(pause_ms)
+        self._drive(engine.Tick())
+        if self._clocks is not None:
+            self._look_after_sessions(self._clocks)
+            self._reap()
+        elif self._step_with is not None:
+            self._tell_heard(self._step_with[0])
+        else:
+            self.clients.leave_after_leaderless(now_ms - self._leaderless_since_ms)
+        for ready in self._snapshots.step():
+            if isinstance(ready, Slice):
+                self._effects.append(WriteSnapshot(ready.ref, ready.chunk, ready.last))
+            else:
+                self._drive(engine.SnapshotTaken(ready.peer, ready.stream, ready.zxid, ready.digest, ready.chunks))
+        self._flush()
+
+    def _look_after_sessions(self, clocks: SessionClocks) -> None:
+        heard, self.clients.heard = self.clients.heard, set()
+        for session_id in heard:
+            clocks.heard(session_id, self._now_ms)
+        for session_id in clocks.due(self._now_ms):
+            session = self.tree.sessions.get(session_id)
+            if session is not None:
+                self.clients.propose(ExpireSession(session_id, session.generation))
+
+    def _reap(self) -> None:
+        if self._now_ms >= self._next_reap_ms:
+            self._next_reap_ms = self._now_ms + self._config.reap_interval_ms
+            for path in self.tree.reapable(self.clients.wall_ms):
+                self.clients.propose(Reap(path))
+
+    def _tell_heard(self, leader: ServerId) -> None:
+        connection = self._peers.get(leader)
+        if connection is None or self._now_ms < self._next_heard_ms:
+            return
+        self._next_heard_ms = self._now_ms + self._config.heard_interval_ms
+        heard, self.clients.heard = self.clients.heard, set()
+        zxid, digest = self._digests.latest
+        self._effects.append(SendPeer(leader, connection, Heard(tuple(heard), zxid, digest)))
+
+    def _heard_from(self, peer: ServerId, message: Heard) -> None:
+        if self._clocks is None:
+            return
+        for session_id in message.sessions:
+            self._clocks.heard(session_id, self._now_ms)
+        if self._digests.differs(message.digest_zxid, message.digest):
+            self._effects.append(
+                Log(
+                    logging.CRITICAL,
+                    f"server {peer} and this one hold different trees at zxid 0x{message.digest_zxid:x}: "
+                    "compare `zk status` of all servers, stop the one that differs from the others, move its data "
+                    "directory aside and start it again",
+                )
+            )
+
+    def _disk_space(self, event: DiskSpace) -> None:
+        self.clients.disk_low = event.low
+        if event.low and len(self._config.zab.voters) > 1:
+            self._drive(engine.Resign())
