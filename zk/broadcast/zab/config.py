@@ -1,0 +1,34 @@
+"""What an operator, or a test, may set about the broadcast. Times are milliseconds, sizes are bytes."""
+
+from zk.model.limits import KIB, MIB
+from zk.model.record import ServerId, record
+
+EPOCH_JUMP_MAX = 1 << 20
+"""An epoch further above one's own than this is not believed: it would use up the epochs."""
+COUNTER_ROLLOVER = 0xF000_0000
+"""From here on the leader looks for a quiet moment to begin a new epoch."""
+COUNTER_MAX = 0xFFFF_FFFE
+"""The last counter that is ever given to a transaction."""
+
+
+@record
+class ZabConfig:
+    """`voters` counts only until the log holds a Membership: the log is the authority."""
+
+    server_id: ServerId
+    voters: frozenset[ServerId]
+    cluster_name: str
+    heartbeat_ms: int = 50
+    leader_timeout_ms: int = 250  # a leader steps down when no quorum answered pings sent within it
+    follower_timeout_ms: int = 350  # plus jitter; longer than the leader's, so that the old one stops first
+    bootstrap_wait_ms: int = 1_500  # how long fresh servers wait for the rest before a quorum founds the ensemble
+    resign_ms: int = 150  # how long a resigning leader waits for a follower that has everything
+    uncommitted_txns_max: int = 2_000
+    uncommitted_bytes_max: int = 4 * MIB
+    proposal_txns_max: int = 512
+    proposal_bytes_max: int = 256 * KIB
+    sync_frames_max: int = 4  # frames of a synchronisation under way
+    in_flight_bytes_max: int = 8 * MIB  # sent to a follower and not acknowledged; beyond it its stream is dropped
+    history_entries_max: int = 120_000  # kept in memory for DIFF; none of it if there is only one voter
+    history_bytes_max: int = 64 * MIB
+    initial_counter: int = 0  # tests start an epoch's transactions behind it

@@ -1,0 +1,251 @@
+"""What a server has whatever its role: the log, the links to its peers, what is committed and delivered, and the
+effects of the running step.
+
+It decides nothing about leadership; the roles do (election.py, leading.py, following.py).
+"""
+
+from collections.abc import MutableMapping, Sequence
+
+from zk.broadcast.engine import (
+    Append,
+    Deliver,
+    Delivered,
+    Disconnect,
+    Effect,
+    Install,
+    Role,
+    RoleChanged,
+    Send,
+    StoreSnapshot,
+    Token,
+)
+from zk.broadcast.membership import Membership
+from zk.broadcast.messages import Message
+from zk.broadcast.records import Entry, EntryKind, Promise, Record, Recovered, SnapshotRef, Truncate
+from zk.broadcast.zab.config import EPOCH_JUMP_MAX, ZabConfig
+from zk.broadcast.zab.durability import Durability
+from zk.broadcast.zab.history import History
+from zk.broadcast.zab.peer import Link, RemoteProtocolError
+from zk.model.chance import Chance
+from zk.model.record import Epoch, ServerId, Zxid
+
+
+class Node:
+    """Always `delivered <= min(commit, durability.zxid) <= history.last`."""
+
+    def __init__(self, config: ZabConfig, recovered: Recovered, chance: Chance, now_ms: int) -> None:
+        self.config = config
+        self.server_id = config.server_id
+        self.disk_uuid = recovered.disk_uuid
+        self.damaged = recovered.damaged
+        self.chance = chance
+        self.now_ms = now_ms
+        self.started_ms = now_ms
+        self.next_epoch_bump_ms = now_ms
+        self.effects: list[Effect] = []
+        self.links: dict[ServerId, Link] = {}
+
+        self.accepted_epoch = recovered.accepted_epoch
+        snapshot = recovered.snapshot
+        self.history = _history_from(snapshot)
+        self._replay(recovered.records)
+        self.durability = Durability(self.history.last)
+        self.snapshot_zxid = snapshot.zxid if snapshot else Zxid(0)
+        self.delivered = self.delivered_txn = self.commit = self.snapshot_zxid
+        self._installing: tuple[int, Install] | None = None
+
+    def _replay(self, records: Sequence[Record]) -> None:
+        """Build the history from the log behind the snapshot."""
+        for record in records:
+            match record:
+                case Entry():
+                    if record.zxid > self.history.base:  # else the snapshot covers it
+                        self.history.append((record,))
+                case Truncate():
+                    self.history.truncate(max(record.zxid, self.history.base))
+                case Promise():
+                    self.accepted_epoch = max(self.accepted_epoch, record.epoch)
+                case SnapshotRef():
+                    if record.installed:
+                        self.history = _history_from(record)
+
+    # ---- membership
+
+    @property
+    def membership(self) -> Membership | None:
+        return self.history.membership
+
+    @property
+    def established(self) -> bool:
+        """Whether this server's log says that an ensemble was founded."""
+        return self.history.membership is not None
+
+    @property
+    def configs(self) -> tuple[frozenset[ServerId], ...]:
+        """The voter sets in force."""
+        membership = self.history.membership
+        return membership.configs if membership else (self.config.voters,)
+
+    @property
+    def voters(self) -> frozenset[ServerId]:
+        return frozenset().union(*self.configs)
+
+    def counts(self, peer: ServerId) -> bool:
+        """Whether what the connected `peer` promises and acknowledges counts: it has the disk that the ensemble knows,
+        or none is founded yet."""
+        if peer not in self.voters:
+            return False
+        membership = self.history.membership
+        return membership is None or membership.disk(peer) == self.links[peer].disk_uuid
+
+    def may_campaign(self) -> bool:
+        """Whether this server, by its disk, may lead. A fresh one only where nobody has a history."""
+        membership = self.history.membership
+        if membership is None:
+            return not self.damaged and not any(link.established for link in self.links.values())
+        return membership.disk(self.server_id) == self.disk_uuid
+
+    def may_vote_for(self, candidate: ServerId) -> bool:
+        """Whether this server, by its disk, may promise something to `candidate`, which would count it.
+
+        A fresh one may: it has lost nothing, or the candidate would not know its disk.
+        """
+        if self.history.membership is None and self.links[candidate].established:
+            return not self.damaged
+        return self.may_campaign()
+
+    # ---- peers
+
+    def send(self, peer: ServerId, message: Message) -> None:
+        """Send, if there is a connection."""
+        link = self.links.get(peer)
+        if link is not None:
+            self.effects.append(Send(peer, link.connection, message))
+
+    def send_once_durable(self, peer: ServerId, message: Message) -> None:
+        """Send, if there is a connection and it still stands then, when all that is appended so far is durable."""
+        link = self.links.get(peer)
+        if link is None:
+            return
+        if self.durability.complete:
+            self.effects.append(Send(peer, link.connection, message))
+        else:
+            self.durability.hold(peer, link.connection, message)
+
+    def disconnect(self, peer: ServerId, reason: str) -> None:
+        """Close the connection; nothing that comes from it counts any more."""
+        link = self.links.pop(peer)
+        self.effects.append(Disconnect(peer, link.connection, reason))
+
+    def check_epoch(self, epoch: Epoch) -> None:
+        """Raise RemoteProtocolError if `epoch` cannot be right."""
+        if epoch > self.accepted_epoch + EPOCH_JUMP_MAX:
+            raise RemoteProtocolError(f"epoch {epoch} is too far above {self.accepted_epoch}")
+
+    def role_changed(self, role: Role, epoch: Epoch, leader: ServerId) -> None:
+        self.effects.append(RoleChanged(role, epoch, leader))
+
+    # ---- the log
+
+    def promise(self, epoch: Epoch) -> None:
+        """Take part in no epoch below `epoch` any more."""
+        assert epoch > self.accepted_epoch
+        self.accepted_epoch = epoch
+        self._log((Promise(epoch),))
+
+    def append(self, entries: tuple[Entry, ...]) -> None:
+        self.history.append(entries)
+        self._log(entries)
+
+    def replace_above(self, common: Zxid, entries: tuple[Entry, ...]) -> None:
+        """Drop what is above `common`, and append `entries`, if any."""
+        records: tuple[Record, ...] = entries
+        if common < self.history.last:
+            assert common >= self.delivered
+            self.durability.truncated(common)
+            self.history.truncate(common)
+            records = (Truncate(common), *entries)
+        if entries:
+            self.history.append(entries)
+        if records:
+            self._log(records)
+
+    def install(self, ref: SnapshotRef, chunks: tuple[bytes, ...], entries: tuple[Entry, ...]) -> None:
+        """Let a snapshot of the leader, and `entries` behind it, replace the whole log. The state follows once that is
+        durable."""
+        assert ref.installed
+        assert ref.zxid >= self.delivered
+        history = _history_from(ref)
+        if entries:
+            history.append(entries)
+        self.durability.truncated(min(ref.zxid, self.delivered))
+        self.history = history
+        self.effects.append(StoreSnapshot(ref, chunks))
+        self._log((ref, *entries))
+        self._installing = (self.durability.lsn, Install(ref, chunks))
+
+    def snapshot_stored(self, ref: SnapshotRef) -> None:
+        """A snapshot of this server's own is durable: from here on its log may begin with it."""
+        assert ref.zxid <= self.delivered
+        if ref.zxid < self.snapshot_zxid or self._installing is not None:
+            return  # another one, installed meanwhile, is newer
+        self.snapshot_zxid = ref.zxid
+        epochs, membership = self.history.shape_at(ref.zxid), self.history.membership_at(ref.zxid)
+        self._log((SnapshotRef(ref.zxid, ref.file, ref.digest, epochs, membership, installed=False),))
+
+    def _log(self, records: tuple[Record, ...]) -> None:
+        self.effects.append(Append(records))
+        self.durability.appended(len(records), self.history.last, self.now_ms)
+
+    def durable(self, lsn: int) -> None:
+        """The disk has everything up to `lsn`."""
+        for held in self.durability.reported(lsn):
+            link = self.links.get(held.peer)
+            if link is not None and link.connection == held.connection:
+                self.effects.append(Send(held.peer, held.connection, held.message))
+        if self._installing is not None and self._installing[0] <= lsn:
+            install = self._installing[1]
+            self._installing = None
+            self.delivered = self.delivered_txn = self.snapshot_zxid = install.ref.zxid
+            self.commit = max(self.commit, self.delivered)
+            self.effects.append(install)
+
+    # ---- delivery
+
+    def deliver(self, tokens: MutableMapping[Zxid, Token]) -> None:
+        """Hand up what is committed and durable here, each entry with its proposer's token if there is one."""
+        until = min(self.commit, self.durability.zxid)
+        if until <= self.delivered or self._installing is not None:
+            return
+        token_of = tokens.pop
+        delivered = [
+            Delivered(entry.zxid, entry.payload, token_of(entry.zxid, None))
+            for entry in self.history.between(self.delivered, until)
+            if entry.kind is EntryKind.TXN
+        ]
+        self.delivered = until
+        if delivered:
+            self.delivered_txn = delivered[-1].zxid
+            self.effects.append(Deliver(delivered))
+
+    def forget_history(self, up_to: Zxid) -> None:
+        """Keep the history in memory within its limits, but everything above `up_to`, and what a snapshot of the
+        delivered state would be continued with."""
+        config = self.config
+        alone = len(self.voters) == 1
+        self.history.forget(
+            min(up_to, self.delivered_txn), 0 if alone else config.history_entries_max, config.history_bytes_max
+        )
+
+    def jitter(self, low_ms: int, high_ms: int) -> int:
+        return self.chance.randrange(low_ms, high_ms + 1)
+
+    def nonce(self) -> int:
+        """A number that no earlier stream or round had, but with negligible chance."""
+        return self.chance.randrange(1, 1 << 31)
+
+
+def _history_from(snapshot: SnapshotRef | None) -> History:
+    if snapshot is None:
+        return History(Zxid(0), (), b"")
+    return History(snapshot.zxid, snapshot.epochs, snapshot.membership)

@@ -1,0 +1,202 @@
+"""The leader's streams to its followers: bring each to the leader's history (DIFF, TRUNC, SNAP), then send proposals.
+
+It knows nothing of commit rules, only what each follower has acknowledged.
+"""
+
+from collections.abc import Callable
+
+from zk.broadcast.engine import SnapshotTaken, TakeSnapshot
+from zk.broadcast.messages import (
+    Ack,
+    AckEpoch,
+    Commit,
+    Join,
+    Message,
+    NewEpoch,
+    Proposal,
+    SyncAck,
+    SyncLog,
+    SyncSnapshot,
+)
+from zk.broadcast.records import Entry, EpochEnds
+from zk.broadcast.zab.history import common_point
+from zk.broadcast.zab.node import Node
+from zk.broadcast.zab.peer import Follower, Promised, RemoteProtocolError, Sync
+from zk.model.record import Epoch, ServerId, Zxid
+
+
+class Streams:
+    """`followers` are those that were promised a stream; each has its own nonce, and messages of another are ignored
+    (R7)."""
+
+    def __init__(self, node: Node, epoch: Epoch) -> None:
+        self.node = node
+        self.epoch = epoch
+        self.followers: dict[ServerId, Follower] = {}
+
+    # ---- beginning and end of a stream
+
+    def begin(self, peer: ServerId, promised: Promised) -> None:
+        """A voter's promise arrived: synchronise it."""
+        node = self.node
+        self.followers[peer] = Follower(promised.stream, node.counts(peer), node.now_ms)
+        self._synchronise(peer, promised.epochs)
+
+    def join(self, peer: ServerId, message: Join) -> None:
+        """Offer the epoch to a server that asks to be taken in. Its promise follows as an AckEpoch."""
+        node = self.node
+        counts = node.counts(peer)
+        self.followers[peer] = Follower(message.stream, counts, node.now_ms)
+        node.send(
+            peer,
+            NewEpoch(self.epoch, node.history.last, True, message.stream, node.established, counts),
+        )
+
+    def ack_epoch(self, peer: ServerId, message: AckEpoch) -> None:
+        """A promise: of a server that joined, or of a voter that answers the campaign after it was won."""
+        follower = self.followers.get(peer)
+        if follower is None:
+            self.begin(peer, Promised(message.stream, message.epochs))
+        elif follower.stream == message.stream and follower.sync is None and not follower.streaming:
+            self._synchronise(peer, message.epochs)
+
+    def end(self, peer: ServerId) -> None:
+        self.followers.pop(peer, None)
+
+    def drop(self, peer: ServerId, reason: str) -> None:
+        """The follower must begin again, on a new connection."""
+        del self.followers[peer]
+        self.node.disconnect(peer, reason)
+
+    # ---- synchronisation
+
+    def _synchronise(self, peer: ServerId, epochs: EpochEnds) -> None:
+        follower = self.followers[peer]
+        follower.heard_ms = self.node.now_ms
+        follower.sync = Sync(common_point(self.node.history.shape, epochs))
+        self._push(peer, follower, follower.sync)
+
+    def _push(self, peer: ServerId, follower: Follower, sync: Sync) -> None:
+        """Send what is due, but only so many frames ahead of the follower, so that heartbeats are not stuck behind
+        them."""
+        node, history, config = self.node, self.node.history, self.node.config
+        while not sync.awaits_snapshot and sync.sent - sync.received < config.sync_frames_max:
+            if sync.snapshot is not None:
+                node.send(peer, self._chunk(follower, sync, sync.snapshot))
+            elif sync.cursor < history.base:  # memory does not reach back that far (any more)
+                sync.awaits_snapshot = True
+                sync.cursor = node.delivered_txn
+                node.effects.append(TakeSnapshot(peer, follower.stream))
+                return
+            else:
+                entries = history.frame(sync.cursor, config.proposal_txns_max, config.proposal_bytes_max)
+                common, sync.cursor = sync.cursor, entries[-1].zxid if entries else sync.cursor
+                complete = sync.cursor == history.last
+                node.send(peer, SyncLog(self.epoch, follower.stream, common, entries, complete))
+                if complete:
+                    follower.sync = None
+                    follower.streaming = True
+                    return
+            sync.sent += 1
+
+    def _chunk(self, follower: Follower, sync: Sync, taken: SnapshotTaken) -> SyncSnapshot:
+        """The next chunk; behind the last one the log goes on at the snapshot's zxid."""
+        index, count, history = sync.next_chunk, len(taken.chunks), self.node.history
+        sync.next_chunk += 1
+        if sync.next_chunk == count:
+            sync.snapshot = None
+            sync.cursor = taken.zxid
+        return SyncSnapshot(
+            self.epoch,
+            follower.stream,
+            taken.zxid,
+            taken.digest,
+            history.shape_at(taken.zxid),
+            history.membership_at(taken.zxid),
+            index,
+            count,
+            taken.chunks[index],
+        )
+
+    def snapshot_taken(self, taken: SnapshotTaken) -> None:
+        """The snapshot for a follower is there; by now nobody may want it any more."""
+        follower = self.followers.get(taken.peer)
+        if follower is None or follower.stream != taken.stream:
+            return
+        sync = follower.sync
+        if sync is None or not sync.awaits_snapshot:
+            return
+        sync.awaits_snapshot = False
+        sync.snapshot, sync.next_chunk, sync.cursor = taken, 0, taken.zxid
+        self._push(taken.peer, follower, sync)
+
+    def sync_ack(self, peer: ServerId, message: SyncAck) -> None:
+        """A frame has arrived: send on."""
+        follower = self.of(peer, message.epoch, message.stream)
+        if follower is None or follower.sync is None:
+            return
+        sync = follower.sync
+        if message.index >= sync.sent:
+            raise RemoteProtocolError(f"frame {message.index} of the synchronisation is acknowledged, but was not sent")
+        sync.received = max(sync.received, message.index + 1)
+        self._push(peer, follower, sync)
+
+    def needed_from(self) -> Zxid:
+        """What lies above it in the history is still needed by a synchronisation."""
+        return min(
+            (follower.sync.cursor for follower in self.followers.values() if follower.sync is not None),
+            default=self.node.history.last,
+        )
+
+    # ---- replication
+
+    def replicate(self, prev: Zxid, entries: tuple[Entry, ...], size: int) -> None:
+        """Send a Proposal with these entries, of `size` bytes, which were appended behind `prev`."""
+        node = self.node
+        overdue = []
+        for peer, follower in self.followers.items():
+            if follower.streaming:
+                node.send(peer, Proposal(self.epoch, follower.stream, prev, entries, node.commit))
+                follower.sent(entries[-1].zxid, size)
+                if follower.in_flight_bytes > node.config.in_flight_bytes_max:
+                    overdue.append(peer)
+        for peer in overdue:
+            self.drop(peer, "it acknowledges too slowly, and must be synchronised again")
+
+    def tell_commit(self) -> None:
+        """Tell the commit point to all, when no proposal is about to carry it."""
+        for peer, follower in self.followers.items():
+            if follower.streaming:
+                self.node.send(peer, Commit(self.epoch, follower.stream, self.node.commit))
+
+    def send_to_all(self, message_for: Callable[[Follower], Message]) -> None:
+        """Send to every follower that has promised, each its own stream's message."""
+        for peer, follower in self.followers.items():
+            if follower.streaming or follower.sync is not None:
+                self.node.send(peer, message_for(follower))
+
+    def of(self, peer: ServerId, epoch: Epoch, stream: int) -> Follower | None:
+        """The follower that a message with this epoch and nonce belongs to, if it is of the running stream."""
+        follower = self.followers.get(peer)
+        if follower is None or follower.stream != stream or epoch != self.epoch:
+            return None
+        return follower
+
+    def ack(self, peer: ServerId, message: Ack) -> bool:
+        """Note an acknowledgement; say whether it was news."""
+        follower = self.of(peer, message.epoch, message.stream)
+        if follower is None or not follower.streaming:
+            return False
+        if message.zxid > self.node.history.last:
+            raise RemoteProtocolError(f"{message.zxid:#x} is acknowledged, but was not sent")
+        follower.acknowledged(message.zxid)
+        return True
+
+    def acked(self) -> dict[ServerId, Zxid]:
+        """What each follower that counts has made durable of this epoch's history."""
+        return {peer: follower.acked for peer, follower in self.followers.items() if follower.counted}
+
+    def recount(self) -> None:
+        """The membership has changed: other disks may count."""
+        for peer, follower in self.followers.items():
+            follower.counted = self.node.counts(peer)

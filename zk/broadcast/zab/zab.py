@@ -1,0 +1,232 @@
+"""The engine itself: takes an event to the role in force, and moves from role to role.
+
+What outlives a role is in node.py. Read next: stance.py, election.py, leading.py, following.py.
+"""
+
+from typing import assert_never
+
+from zk.broadcast.engine import (
+    Disconnect,
+    Durable,
+    Effect,
+    Event,
+    Halt,
+    PeerConnected,
+    PeerDisconnected,
+    PeerReceived,
+    Propose,
+    ReadIndex,
+    Resign,
+    Role,
+    SnapshotStored,
+    SnapshotTaken,
+    Tick,
+)
+from zk.broadcast.membership import Membership
+from zk.broadcast.messages import (
+    Ack,
+    AckEpoch,
+    Commit,
+    HandOver,
+    Join,
+    Message,
+    NewEpoch,
+    PingPeer,
+    Poll,
+    PollReply,
+    PongPeer,
+    Proposal,
+    SyncAck,
+    SyncLog,
+    SyncSnapshot,
+)
+from zk.broadcast.records import Recovered
+from zk.broadcast.zab.config import ZabConfig
+from zk.broadcast.zab.election import SOON_MS, Candidate, Looking, answer_poll, consider_candidate
+from zk.broadcast.zab.following import Following
+from zk.broadcast.zab.leading import Leading
+from zk.broadcast.zab.node import Node
+from zk.broadcast.zab.peer import Link, RemoteProtocolError
+from zk.broadcast.zab.stance import Campaign, Follow, Halted, Lead, Look, Move, Obey, Stance, Stop
+from zk.model.chance import Chance
+from zk.model.record import Epoch, ServerId, Zxid
+
+
+class Zab:
+    """One server's share in the broadcast: an Engine (see engine.py for events, effects and their order)."""
+
+    def __init__(self, config: ZabConfig, recovered: Recovered, chance: Chance, now_ms: int) -> None:
+        assert config.server_id in config.voters
+        self._node = Node(config, recovered, chance, now_ms)
+        self._stance: Stance = Looking(self._node, self._node.jitter(*SOON_MS))
+        self._begun = False
+
+    # ---- what is to be seen from outside
+
+    @property
+    def role(self) -> Role:
+        return self._stance.role
+
+    @property
+    def epoch(self) -> Epoch:
+        """The epoch that this server leads, follows or campaigns for; 0 if none."""
+        return self._stance.epoch
+
+    @property
+    def leader(self) -> ServerId:
+        return self._stance.leader
+
+    @property
+    def window_open(self) -> bool:
+        return self._stance.window_open
+
+    @property
+    def delivered(self) -> Zxid:
+        """Up to where the history was given out, epochs' markers included."""
+        return self._node.delivered
+
+    @property
+    def commit(self) -> Zxid:
+        """Up to where this server knows the history to be committed."""
+        return self._node.commit
+
+    @property
+    def last(self) -> Zxid:
+        """Where this server's history ends."""
+        return self._node.history.last
+
+    @property
+    def membership(self) -> Membership | None:
+        """The newest membership in the log; None while no ensemble is founded."""
+        return self._node.membership
+
+    # ---- events
+
+    def step(self, now_ms: int, event: Event) -> list[Effect]:
+        node = self._node
+        node.now_ms = now_ms
+        if not self._begun:
+            self._begun = True
+            self._perform(self._stance.enter())
+        if self._stance.role is not Role.HALTED:
+            self._perform(self._take(event))
+        effects, node.effects = node.effects, []
+        return effects
+
+    def _take(self, event: Event) -> Move | None:
+        node, stance = self._node, self._stance
+        match event:
+            case PeerReceived():
+                return self._received(event)
+            case Durable():
+                node.durable(event.lsn)
+                return stance.on_durable()
+            case Propose():
+                return stance.on_propose(event)
+            case Tick():
+                return stance.on_tick()
+            case ReadIndex():
+                return stance.on_read_index(event)
+            case PeerConnected():
+                if event.peer in node.links:  # a new connection is the old one's end (R7)
+                    self._perform(self._unlink(event.peer))
+                node.links[event.peer] = Link(event.connection, event.disk_uuid)
+                return self._stance.on_connected(event.peer)
+            case PeerDisconnected():
+                link = node.links.get(event.peer)
+                if link is None or link.connection != event.connection:
+                    return None
+                return self._unlink(event.peer)
+            case SnapshotStored():
+                node.snapshot_stored(event.ref)
+                return None
+            case SnapshotTaken():
+                return stance.on_snapshot_taken(event)
+            case Resign():
+                return stance.on_resign()
+            case _:
+                assert_never(event)
+
+    def _unlink(self, peer: ServerId) -> Move | None:
+        del self._node.links[peer]
+        return self._stance.on_disconnected(peer)
+
+    def _received(self, event: PeerReceived) -> Move | None:
+        peer = event.peer
+        link = self._node.links.get(peer)
+        if link is None or link.connection != event.connection:
+            return None
+        try:
+            return self._dispatch(peer, event.message)
+        except RemoteProtocolError as error:
+            self._node.effects.append(Disconnect(peer, event.connection, f"{type(event.message).__name__}: {error}"))
+            return self._unlink(peer)
+
+    def _dispatch(self, peer: ServerId, message: Message) -> Move | None:
+        stance = self._stance
+        match message:
+            case Ack():
+                return stance.on_ack(peer, message)
+            case Proposal():
+                return stance.on_proposal(peer, message)
+            case Commit():
+                return stance.on_commit(peer, message)
+            case PingPeer():
+                return stance.on_ping(peer, message)
+            case PongPeer():
+                return stance.on_pong(peer, message)
+            case Poll():
+                answer_poll(self._node, stance, peer, message)
+                return None
+            case PollReply():
+                return stance.on_poll_reply(peer, message)
+            case NewEpoch():
+                if message.won:
+                    return stance.on_won(peer, message)
+                return consider_candidate(self._node, stance, peer, message)
+            case AckEpoch():
+                return stance.on_ack_epoch(peer, message)
+            case Join():
+                return stance.on_join(peer, message)
+            case SyncLog():
+                return stance.on_sync_log(peer, message)
+            case SyncSnapshot():
+                return stance.on_sync_snapshot(peer, message)
+            case SyncAck():
+                return stance.on_sync_ack(peer, message)
+            case HandOver():
+                return stance.on_hand_over(peer, message)
+            case _:
+                assert_never(message)
+
+    # ---- roles
+
+    def _perform(self, move: Move | None) -> None:
+        """Leave the role, enter the next; that may at once lead to another."""
+        while move is not None:
+            self._stance.leave()
+            node = self._node
+            node.durability.forget_held()
+            node.commit = node.delivered  # what was said to be committed was said about the old leader's history
+            self._stance = self._stance_after(move)
+            move = self._stance.enter()
+
+    def _stance_after(self, move: Move) -> Stance:
+        node = self._node
+        match move:
+            case Look():
+                return Looking(node, move.delay_ms)
+            case Campaign():
+                return Candidate(node, move.epoch, move.newcomers)
+            case Lead():
+                return Leading(node, move.epoch, move.promised, move.newcomers)
+            case Follow():
+                return Following(node, move.leader, None)
+            case Obey():
+                return Following(node, move.leader, move.epoch)
+            case Stop():
+                node.effects.append(Halt(move.reason))
+                node.role_changed(Role.HALTED, Epoch(0), ServerId(0))
+                return Halted(node)
+            case _:
+                assert_never(move)
