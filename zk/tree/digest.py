@@ -103,5 +103,7 @@ class ZnodesSum:
                     total -= znode_hash(path, old)
                 if new is not None:
                     total += znode_hash(path, new)
+        if not changed:
+            changed.clear()  # popping leaves a large table standing; this gives it back
         self._sum = total % _MODULUS
         return self._sum

@@ -95,31 +95,29 @@ class _Quota:
 
 
 class Quotas:
-    """All quotas of a tree. `note` follows every change of a znode, `check` asks before one."""
+    """All quotas of a tree, by the path they hold for. `note` follows every change of a znode, `check` asks before
+    one; both cost nothing as long as there are no `roots`, if the caller looks first."""
 
-    __slots__ = ("_roots", "unwritten")
+    __slots__ = ("roots", "unwritten")
 
     def __init__(self, znodes: Mapping[str, Znode]) -> None:
-        self._roots: dict[str, _Quota] = {}
+        self.roots: dict[str, _Quota] = {}
         self.unwritten: dict[str, None] = {}  # roots whose stats node is behind, in order of appearance
         for path, znode in znodes.items():
             root = _limited_by(path)
             if root is not None:
-                self._roots[root] = _Quota(parse_limits(znode.data), 0, 0)
-        if self._roots:
+                self.roots[root] = _Quota(parse_limits(znode.data), 0, 0)
+        if self.roots:
             for path, znode in znodes.items():
                 for _, quota in self._above(path):
                     quota.count += 1
                     quota.bytes += len(znode.data)
 
-    def __bool__(self) -> bool:
-        return bool(self._roots)
-
     def _above(self, path: str) -> list[tuple[str, _Quota]]:
         """The quotas that `path` counts for, deepest first."""
         found = []
         while path != "/":
-            quota = self._roots.get(path)
+            quota = self.roots.get(path)
             if quota is not None:
                 found.append((path, quota))
             path = paths.parent(path)
@@ -152,7 +150,7 @@ class Quotas:
         """A znode appeared (old None), vanished (new None) or was replaced; `znodes` shows it already."""
         if path.startswith(PREFIX):
             self._note_own(path, old, new, znodes)
-        elif self._roots:
+        elif self.roots:
             more_count = (new is not None) - (old is not None)
             more_bytes = (len(new.data) if new is not None else 0) - (len(old.data) if old is not None else 0)
             if more_count or more_bytes:
@@ -165,21 +163,19 @@ class Quotas:
         root = _limited_by(path)
         if root is not None:
             if new is None:
-                self._roots.pop(root, None)
-            elif old is None or root not in self._roots:
+                self.roots.pop(root, None)
+            elif old is None or root not in self.roots:
                 inside = [znode for each, znode in znodes.items() if paths.is_inside(each, root)]
-                self._roots[root] = _Quota(
-                    parse_limits(new.data), len(inside), sum(len(znode.data) for znode in inside)
-                )
+                self.roots[root] = _Quota(parse_limits(new.data), len(inside), sum(len(znode.data) for znode in inside))
                 self.unwritten[root] = None
             else:
-                self._roots[root].limits = parse_limits(new.data)
+                self.roots[root].limits = parse_limits(new.data)
         else:
             root = _shown_by(path)
-            if root is not None and root in self._roots:
+            if root is not None and root in self.roots:
                 self.unwritten[root] = None
 
     def stats(self, root: str) -> bytes | None:
         """The text of the stats node of `root`; None if it has no quota (any more)."""
-        quota = self._roots.get(root)
+        quota = self.roots.get(root)
         return f"count={quota.count},bytes={quota.bytes}".encode() if quota is not None else None

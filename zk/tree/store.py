@@ -134,7 +134,7 @@ class Store:
             del self._sorted[parent_path]
         if znode.mode:
             self._index_special(path, None, znode)
-        if self.quotas or path.startswith(QUOTA_PREFIX):
+        if self.quotas.roots or path.startswith(QUOTA_PREFIX):
             self.quotas.note(path, None, znode, self.znodes)
 
     def replace(self, path: str, old: Znode, new: Znode) -> None:
@@ -145,7 +145,7 @@ class Store:
         self.znodes[path] = new
         if new.mode:
             self._index_special(path, old, new)
-        if self.quotas or path.startswith(QUOTA_PREFIX):
+        if self.quotas.roots or path.startswith(QUOTA_PREFIX):
             self.quotas.note(path, old, new, self.znodes)
 
     def remove(self, path: str, old: Znode, parent_path: str) -> None:
@@ -164,7 +164,7 @@ class Store:
             del self._sorted[parent_path]
         if old.mode:
             self._index_special(path, old, None)
-        if self.quotas or path.startswith(QUOTA_PREFIX):
+        if self.quotas.roots or path.startswith(QUOTA_PREFIX):
             self.quotas.note(path, old, None, self.znodes)
 
     def _enlist(self, path: str, parent_path: str) -> None:

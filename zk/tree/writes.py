@@ -36,6 +36,7 @@ _WRITE, _CREATE, _DELETE, _READ, _ADMIN = (
     int(perm) for perm in (Perms.WRITE, Perms.CREATE, Perms.DELETE, Perms.READ, Perms.ADMIN)
 )
 _NO_OWNER = SessionId(0)
+_CREATED, _DELETED, _DATA_CHANGED = EventType.CREATED, EventType.DELETED, EventType.DATA_CHANGED  # dear to look up
 _STORED_MODE = {  # only the name remembers that a node was sequential
     CreateMode.PERSISTENT_SEQUENTIAL: CreateMode.PERSISTENT,
     CreateMode.EPHEMERAL_SEQUENTIAL: CreateMode.EPHEMERAL,
@@ -94,7 +95,7 @@ def create(store: Store, request: Create, session: Session) -> Created:
     if parent.owner:
         raise NoChildrenForEphemeralsError(path)
     data = request.data
-    if store.quotas:
+    if store.quotas.roots:
         store.check_quota(path, 1, len(data))
 
     zxid = store.zxid
@@ -102,7 +103,7 @@ def create(store: Store, request: Create, session: Session) -> Created:
     store.replace(parent_path, parent, _with_children(parent, store, parent.created + 1, parent.num_children + 1))
     znode = Znode(data, acl, zxid, zxid, zxid, time_ms, time_ms, 0, 0, 0, owner, 0, mode, request.ttl_ms)
     store.insert(path, znode, parent_path)
-    store.changes.append(Change(EventType.CREATED, path, zxid, acl, parent.acl))
+    store.changes.append(Change(_CREATED, path, zxid, acl, parent.acl))
     return Created(path, Stat(zxid, zxid, time_ms, time_ms, 0, 0, 0, owner, len(data), 0, zxid))
 
 
@@ -155,7 +156,7 @@ def remove(store: Store, path: str, znode: Znode) -> None:
     parent = store.znodes[parent_path]
     store.replace(parent_path, parent, _with_children(parent, store, parent.created, parent.num_children - 1))
     store.remove(path, znode, parent_path)
-    store.changes.append(Change(EventType.DELETED, path, store.zxid, znode.acl, parent.acl))
+    store.changes.append(Change(_DELETED, path, store.zxid, znode.acl, parent.acl))
 
 
 def reap(store: Store, request: Reap) -> Done:
@@ -182,7 +183,7 @@ def set_data(store: Store, request: SetData, session: Session) -> StatReply:
     if old.acl is not OPEN_ACL and not permitted(old.acl, _WRITE, session.identities):
         raise NoAuthError(path)
     data = request.data
-    if store.quotas:
+    if store.quotas.roots:
         store.check_quota(path, 0, len(data) - len(old.data))
     if request.version != ANY_VERSION and request.version != old.version:
         raise BadVersionError(path, _versions(old.version, request.version))
@@ -204,7 +205,7 @@ def set_data(store: Store, request: SetData, session: Session) -> StatReply:
         old.ttl_ms,
     )
     store.replace(path, old, new)
-    store.changes.append(Change(EventType.DATA_CHANGED, path, store.zxid, old.acl))
+    store.changes.append(Change(_DATA_CHANGED, path, store.zxid, old.acl))
     return StatReply(new.stat)
 
 
