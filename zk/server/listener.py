@@ -1,4 +1,4 @@
-"""A listening socket as a source of the poller."""
+"""Listening sockets, and how they hand over what they accept."""
 
 import errno
 import ipaddress
@@ -6,14 +6,31 @@ import logging
 import socket
 from collections.abc import Callable
 
+from zk.server.config import Address
 from zk.server.poller import READ, Poller
 
 logger = logging.getLogger(__name__)
 
+BACKLOG = 1_024  # connections that the kernel keeps until they are accepted
 ACCEPTS_PER_ROUND = 64
 ACCEPT_PAUSE_MS = 250  # when the process has run out of file descriptors or memory
 
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+
+def listen(address: Address) -> socket.socket:
+    """A listening socket. OSError names the address."""
+    try:
+        family, kind, protocol, _, where = socket.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listening = socket.socket(family, kind, protocol)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(where)
+        listening.listen(BACKLOG)
+    except OSError as error:
+        raise OSError(error.errno, f"can't listen on {address}: {error.strerror}") from error
+    return listening
 
 
 class Listener:

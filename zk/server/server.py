@@ -8,7 +8,6 @@ import logging
 import os
 import random
 import signal
-import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
@@ -22,6 +21,7 @@ from zk.replica.config import ReplicaConfig
 from zk.replica.events import DiskSpace
 from zk.replica.replica import Replica
 from zk.server.config import Address, ServerConfig
+from zk.server.listener import listen
 from zk.server.logs import logging_to_stderr
 from zk.server.logthread import LogThread, SnapshotThread
 from zk.server.poller import Poller, open_poller
@@ -42,8 +42,6 @@ ANSWER_MS = 500  # for calls under way
 HAND_OVER_MS = 600  # for another server to take the lead
 CLOSE_MS = 200  # for clients to take their last bytes
 LOG_MS = 300  # for what is being written
-
-BACKLOG = 1_024  # connections that the kernel keeps until they are accepted
 
 
 def run(config: ServerConfig) -> int:
@@ -141,10 +139,10 @@ class _Server:
 
     def listen(self) -> Address:
         config = self._config
-        listening = _listen(config.listen)
+        listening = listen(config.listen)
         for server, address in config.peers:
             if server == config.id:
-                self._runtime.peers.listen(_listen(address))
+                self._runtime.peers.listen(listen(address))
         self._runtime.clients.listen(listening)
         address = Address(config.listen.host, listening.getsockname()[1])
         logger.info("server %d listens on %s, data in %s", config.id, address, config.data.absolute())
@@ -234,18 +232,3 @@ async def _opened(config: ServerConfig) -> AsyncIterator[tuple[Opened, LogThread
         if log.close(LOG_MS) and snapshots.close(LOG_MS):
             opened.store.close()
             wakeup.close()
-
-
-def _listen(address: Address) -> socket.socket:
-    """A listening socket. OSError names the address."""
-    try:
-        family, kind, protocol, _, where = socket.getaddrinfo(
-            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listening = socket.socket(family, kind, protocol)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(where)
-        listening.listen(BACKLOG)
-    except OSError as error:
-        raise OSError(error.errno, f"can't listen on {address}: {error.strerror}") from error
-    return listening
