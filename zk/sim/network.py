@@ -1,0 +1,230 @@
+"""Connections between simulated servers: each direction delivers in order or breaks, as TCP does, and nothing more.
+
+It owns connections, delays, blocked directions and reconnecting. The two ends of a connection learn of its beginning
+and its end at different times, by serial numbers of their own; what was under way when a connection broke may or may
+not arrive. A blocked direction stalls: its messages arrive late when it opens again, unless the connection breaks.
+Messages travel as values; now and then one is sent through `codec`, the wire's own encoding.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import combinations
+from typing import Generic, Protocol, TypeVar
+
+from zk.broadcast.engine import PeerConnected, PeerDisconnected
+from zk.model.record import ConnectionId, ServerId
+from zk.sim.trace import describe
+from zk.sim.world import MS, World
+
+M = TypeVar("M")
+"""What travels: messages of the engine, or of a whole replica."""
+_Received = TypeVar("_Received", contravariant=True)
+
+_SPIKE_ONE_IN = 200
+_CODEC_ONE_IN = 16
+
+
+class Station(Protocol[_Received]):
+    """A server as the network sees it."""
+
+    @property
+    def disk_uuid(self) -> str:
+        """What its HELLO says."""
+
+    def peer_connected(self, event: PeerConnected) -> None: ...
+    def peer_disconnected(self, event: PeerDisconnected) -> None: ...
+    def peer_received(self, peer: ServerId, connection: ConnectionId, message: _Received) -> None: ...
+
+
+@dataclass(slots=True, eq=False)
+class _End(Generic[M]):
+    """One server's end of a connection. `outgoing` is what the block in its direction holds back."""
+
+    server: ServerId
+    serial: ConnectionId
+    open: bool = False  # the server has been told that it stands, and not yet that it is gone
+    clear_us: int = 0  # nothing sent from here arrives before: order within the direction
+    stalled: list[M] = field(default_factory=list)
+
+
+@dataclass(slots=True, eq=False)
+class _Connection(Generic[M]):
+    ends: dict[ServerId, _End[M]]
+    broken: bool = False  # nothing more is taken in for sending; the ends may not know yet
+
+    def far(self, server: ServerId) -> _End[M]:
+        return next(end for other, end in self.ends.items() if other != server)
+
+
+class Network(Generic[M]):
+    """All connections between `servers`. `spikes` lets a message take up to half a second now and then."""
+
+    def __init__(
+        self, world: World, servers: Sequence[ServerId], codec: Callable[[M], M] | None = None, spikes: bool = True
+    ) -> None:
+        self.world = world
+        self.spikes = spikes
+        self._codec = codec
+        self._servers = tuple(servers)
+        self._stations: dict[ServerId, Station[M]] = {}
+        self._serials = dict.fromkeys(servers, 0)
+        self._current: dict[frozenset[ServerId], _Connection[M]] = {}
+        self._by_end: dict[tuple[ServerId, ConnectionId], _Connection[M]] = {}
+        self._blocked: set[tuple[ServerId, ServerId]] = set()
+
+    # ---- servers come and go
+
+    def start(self, server: ServerId, station: Station[M]) -> None:
+        """`server` runs (again); it is connected to everyone who runs."""
+        self._stations[server] = station
+        for other in self._servers:
+            if other != server:
+                self._connect_after(server, other, self.world.random.randrange(1 * MS, 50 * MS))
+
+    def stop(self, server: ServerId) -> None:
+        """`server` died. It is told nothing; its peers hear of it sooner or later."""
+        del self._stations[server]
+        for other in self._servers:
+            if other != server:
+                self.reset(server, other)
+        for key in [key for key in self._by_end if key[0] == server]:
+            self._by_end.pop(key).ends[server].open = False
+
+    # ---- what servers do
+
+    def send(self, sender: ServerId, serial: ConnectionId, message: M) -> None:
+        """Send on the connection that the sender knows by this number; in vain if that is over."""
+        connection = self._by_end.get((sender, serial))
+        if connection is None or connection.broken:
+            return
+        if self._codec is not None and self.world.random.randrange(_CODEC_ONE_IN) == 0:
+            message = self._codec(message)
+        end, far = connection.ends[sender], connection.far(sender)
+        if (sender, far.server) in self._blocked:
+            end.stalled.append(message)
+        else:
+            self._carry(end, far, message)
+
+    def close(self, server: ServerId, serial: ConnectionId) -> None:
+        """`server` itself closes a connection."""
+        connection = self._by_end.get((server, serial))
+        if connection is not None:
+            self._break(connection)
+
+    # ---- faults
+
+    def reset(self, one: ServerId, other: ServerId) -> None:
+        """The connection between two servers breaks, if there is one."""
+        connection = self._current.get(frozenset((one, other)))
+        if connection is not None:
+            self._break(connection)
+
+    def block(self, sender: ServerId, receiver: ServerId) -> None:
+        """Nothing arrives in this direction until `open_all`."""
+        self._blocked.add((sender, receiver))
+
+    def isolate(self, group: Sequence[ServerId]) -> None:
+        """Partition: nothing passes between `group` and the others."""
+        for inside in group:
+            for outside in self._servers:
+                if outside not in group:
+                    self.block(inside, outside)
+                    self.block(outside, inside)
+
+    def open_all(self) -> None:
+        """Every direction is open again: of each connection, what stalled arrives now, or the connection breaks."""
+        blocked, self._blocked = sorted(self._blocked), set()
+        for sender, receiver in blocked:
+            connection = self._current.get(frozenset((sender, receiver)))
+            if connection is None:
+                continue
+            end, far = connection.ends[sender], connection.ends[receiver]
+            if end.stalled and self.world.random.random() < 0.5:
+                self._break(connection)
+            else:
+                stalled, end.stalled = end.stalled, []
+                for message in stalled:
+                    self._carry(end, far, message)
+
+    def calm(self) -> None:
+        """No more faults: everything opens, delays are short, and who is not connected soon is."""
+        self.spikes = False
+        self.open_all()
+
+    # ---- inside
+
+    def _delay_us(self) -> int:
+        random = self.world.random
+        if self.spikes and random.randrange(_SPIKE_ONE_IN) == 0:
+            return random.randrange(10 * MS, 500 * MS)
+        share = random.random()
+        return int((0.1 + 8 * share**4) * MS)
+
+    def _carry(self, end: _End[M], far: _End[M], message: M) -> None:
+        end.clear_us = max(end.clear_us, self.world.now_us + self._delay_us())
+        sender = end.server
+        self.world.after(end.clear_us - self.world.now_us, lambda: self._arrive(sender, far, message))
+
+    def _arrive(self, sender: ServerId, far: _End[M], message: M) -> None:
+        if far.open:
+            if self.world.trace is not None:
+                self.world.log(f"{far.server} <- {sender}", f"#{far.serial} {describe(message)}")
+            self._stations[far.server].peer_received(sender, far.serial, message)
+
+    def _connect_after(self, one: ServerId, other: ServerId, delay_us: int) -> None:
+        self.world.after(delay_us, lambda: self._connect(one, other))
+
+    def _connect(self, one: ServerId, other: ServerId) -> None:
+        pair = frozenset((one, other))
+        if pair in self._current or one not in self._stations or other not in self._stations:
+            return  # whoever starts asks again
+        if (one, other) in self._blocked or (other, one) in self._blocked:
+            self._connect_after(one, other, self.world.random.randrange(20 * MS, 200 * MS))
+            return
+        connection: _Connection[M] = _Connection(
+            {server: _End(server, self._next_serial(server)) for server in (one, other)}
+        )
+        self._current[pair] = connection
+        for server, peer in ((one, other), (other, one)):
+            self._by_end[server, connection.ends[server].serial] = connection
+            delay_us = self.world.random.randrange(1 * MS, 5 * MS)
+            connection.ends[peer].clear_us = self.world.now_us + delay_us  # nothing arrives before the connection does
+            self.world.after(delay_us, partial(self._opened, connection.ends[server], peer))
+
+    def _next_serial(self, server: ServerId) -> ConnectionId:
+        self._serials[server] += 1
+        return ConnectionId(self._serials[server])
+
+    def _opened(self, end: _End[M], peer: ServerId) -> None:
+        connection = self._by_end.get((end.server, end.serial))
+        if connection is None or connection.broken or peer not in self._stations:
+            return
+        end.open = True
+        self.world.log(str(end.server), f"connected to {peer} by #{end.serial}")
+        self._stations[end.server].peer_connected(PeerConnected(peer, end.serial, self._stations[peer].disk_uuid))
+
+    def _break(self, connection: _Connection[M]) -> None:
+        if connection.broken:
+            return
+        connection.broken = True
+        one, other = connection.ends.values()
+        del self._current[frozenset(connection.ends)]
+        random = self.world.random
+        for end, peer in ((one, other.server), (other, one.server)):
+            end.stalled.clear()
+            late_ms = 40 if random.random() < 0.9 or not self.spikes else 1500
+            self.world.after(random.randrange(0, late_ms * MS), partial(self._closed, end, peer))
+        self._connect_after(one.server, other.server, random.randrange(5 * MS, 200 * MS))
+
+    def _closed(self, end: _End[M], peer: ServerId) -> None:
+        self._by_end.pop((end.server, end.serial), None)
+        if end.open:
+            end.open = False
+            self.world.log(str(end.server), f"disconnected from {peer}, #{end.serial}")
+            self._stations[end.server].peer_disconnected(PeerDisconnected(peer, end.serial))
+
+
+def pairs(servers: Sequence[ServerId]) -> tuple[tuple[ServerId, ServerId], ...]:
+    """Every unordered pair once."""
+    return tuple(combinations(servers, 2))
