@@ -70,4 +70,4 @@ class Directory(Protocol):
         """How much more the disk would take."""
 
     def close(self) -> None:
-        """Let the next process have the directory."""
+        """Let the next process have the directory. A second time it does nothing."""

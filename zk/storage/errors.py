@@ -12,6 +12,9 @@ class Defect:
     offset: int
     why: str
 
+    def __str__(self) -> str:
+        return f"{self.file}, offset {self.offset}: {self.why}"
+
 
 class StorageError(ZKError):
     """The server can't start from this data directory: which file, at which offset, why, and what can be done."""

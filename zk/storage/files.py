@@ -107,7 +107,9 @@ class RealDirectory:
         return found.f_bavail * found.f_frsize
 
     def close(self) -> None:
-        os.close(self._lock_fd)
+        if self._lock_fd >= 0:
+            os.close(self._lock_fd)
+            self._lock_fd = -1
 
     def _at(self, name: str) -> str:
         return os.path.join(self._path, name)

@@ -1,4 +1,7 @@
-"""What every file of ours begins with: a magic, a format number, and a checked JSON text that says what the file is."""
+"""What every file of ours begins with: a magic, a format number, and a checked JSON text that says what the file is.
+
+This beginning is the same in every format to come, so that an older program can tell a newer file from a damaged one.
+"""
 
 import json
 import struct

@@ -15,7 +15,7 @@ from zk.broadcast.records import Entry, Promise, Record, SnapshotRef
 from zk.model.record import Epoch, record
 from zk.storage.directory import Directory
 from zk.storage.errors import Defect, StorageError
-from zk.storage.names import MARK, decode_mark, segment_name, segment_number
+from zk.storage.names import DAMAGED, MARK, decode_mark, segment_name, segment_number
 from zk.storage.preamble import UnknownFormatError, UnreadableFileError, read_preamble
 from zk.storage.segment import Scan, SegmentHeader, decode_header, scan
 from zk.storage.snapshot import SNAPSHOT_MAGIC, SnapshotDefectError, read_chunks
@@ -50,8 +50,8 @@ class Reading:
     """What a data directory holds.
 
     `newest` is the newest readable header. `history` is None if there is no log or nothing is left of it. `defect`:
-    why `history` is not all that was once durable. `unused` are segments that are no part of `history`. `notes` say
-    what was found and is harmless.
+    why `history` is not all that was once durable. `bad_snapshots` are those of `snapshot_files` that did not verify,
+    `unused` are segments that are no part of `history`. `notes` say what was found and is harmless.
     """
 
     newest: SegmentHeader | None
@@ -60,6 +60,7 @@ class Reading:
     accepted_epoch: Epoch
     next_number: int
     snapshot_files: tuple[str, ...]
+    bad_snapshots: tuple[str, ...]
     unused: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -68,7 +69,11 @@ def read_log(directory: Directory) -> Reading:
     """Read all there is. Raises StorageError for files of a later format, OSError if a file can't be read at all."""
     names = directory.names()
     numbers = [number for number in map(segment_number, names) if number is not None]
-    snapshots = tuple(name for name in names if directory.read(name, 0, len(SNAPSHOT_MAGIC)) == SNAPSHOT_MAGIC)
+    snapshots = tuple(
+        name
+        for name in names
+        if not name.endswith(DAMAGED) and directory.read(name, 0, len(SNAPSHOT_MAGIC)) == SNAPSHOT_MAGIC
+    )
     mark = decode_mark(directory.read(MARK)) if MARK in names else None
     log = _Log(directory, numbers, mark)
     history, defect = None, log.missing(snapshots)
@@ -87,6 +92,7 @@ def read_log(directory: Directory) -> Reading:
         accepted_epoch=log.accepted_epoch,
         next_number=max([0, *numbers, mark[0] if mark else 0]) + 1,
         snapshot_files=snapshots,
+        bad_snapshots=tuple(name for name in snapshots if name in log.bad_snapshots),
         unused=tuple(segment_name(number) for number in numbers if number not in used),
         notes=tuple(dict.fromkeys(log.notes)),
     )
@@ -103,6 +109,7 @@ class _Log:
         self.newest = readable[-1] if readable else None
         self.accepted_epoch = max((header.accepted_epoch for header in readable), default=Epoch(0))
         self.notes: list[str] = []
+        self.bad_snapshots: set[str] = set()
 
     def missing(self, snapshots: tuple[str, ...]) -> Defect | None:
         """Segments that must have been there, as the other files tell."""
@@ -124,13 +131,13 @@ class _Log:
         if not segments:
             return None, defect
         records = tuple(item for segment in segments for batch in segment.scan.batches for item in batch.records)
+        promises = (item.epoch for item in records if type(item) is Promise)
+        self.accepted_epoch = max(self.accepted_epoch, *promises, Epoch(0))
         while True:
             found, bad = self._stand_alone(segments, records)
             if found is not None:
                 if defect is not None:
-                    self.notes.append(f"not needed any more, but {defect}")
-                promises = (item.epoch for item in records if type(item) is Promise)
-                self.accepted_epoch = max(self.accepted_epoch, max(promises, default=Epoch(0)))
+                    self.notes.append(f"damaged, but not needed any more: {defect}")
                 return found, None
             defect = bad or defect
             installed = _last_installed(records)
@@ -212,7 +219,8 @@ class _Log:
             try:
                 state = tuple(read_chunks(self.directory, first.identity.cluster, ref))
             except SnapshotDefectError as error:
-                self.notes.append(f"snapshot not used: {error}")
+                self.notes.append(f"a snapshot was passed over: {error}")
+                self.bad_snapshots.add(ref.file)
                 defect = defect or error.defect
                 continue
             needs = segments[bisect_right(starts, begin) - 1].header.number

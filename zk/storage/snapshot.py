@@ -17,7 +17,13 @@ from zk.broadcast.records import SnapshotRef
 from zk.storage.directory import Directory
 from zk.storage.errors import Defect
 from zk.storage.names import TMP
-from zk.storage.preamble import UnreadableFileError, decode_preamble, encode_preamble, read_preamble
+from zk.storage.preamble import (
+    UnknownFormatError,
+    UnreadableFileError,
+    decode_preamble,
+    encode_preamble,
+    read_preamble,
+)
 
 SNAPSHOT_MAGIC = b"zk snap\n"
 _CHUNK = struct.Struct(">BII")
@@ -29,7 +35,7 @@ class SnapshotDefectError(Exception):
     """A snapshot file is not what the record that names it says. `defect` says where and why."""
 
     def __init__(self, defect: Defect) -> None:
-        super().__init__(f"{defect.file}, offset {defect.offset}: {defect.why}")
+        super().__init__(str(defect))
         self.defect = defect
 
 
@@ -93,7 +99,7 @@ def read_chunks(directory: Directory, cluster: str, ref: SnapshotRef, name: str 
         raise SnapshotDefectError(Defect(name, 0, "the snapshot is missing")) from None
     try:
         text, offset, crc = decode_preamble(SNAPSHOT_MAGIC, read_preamble(directory, name))
-    except UnreadableFileError as error:
+    except (UnreadableFileError, UnknownFormatError) as error:
         raise SnapshotDefectError(Defect(name, 0, f"not a readable snapshot: {error}")) from error
     found = json.loads(text)
     if any(found.get(key) != value for key, value in _identity(cluster, ref).items()):

@@ -31,7 +31,7 @@ class Options:
 
     segment_bytes: int = 64 * MIB  # set aside for each segment of the log
     ballast_bytes: int = 16 * MIB  # given up when the log finds the disk full
-    space_low_bytes: int = 192 * MIB  # with less free than this a server should refuse writes; above a segment and more
+    space_low_bytes: int = 128 * MIB  # with less free than this a server should refuse writes; above a segment and more
 
 
 DEFAULT_OPTIONS = Options()
@@ -56,7 +56,7 @@ class Opened:
 
 
 class Store:
-    """A data directory in use. Made by `open_store`."""
+    """A data directory in use, its owner. Made by `open_store`."""
 
     def __init__(
         self,
@@ -79,13 +79,14 @@ class Store:
     def append(self, records: Sequence[Record]) -> None:
         """Write `records` to the log, in this order, behind everything before; durable after the next `sync`.
 
-        A SnapshotRef among them, at most one, names a file that is finished. Raises LogFailure.
+        The file that a SnapshotRef among them names must be finished. Raises LogFailure.
         """
-        named = self._writer.position.snapshot
+        newest = self._writer.position.snapshot
         self._writer.append(records)
-        ref = self._writer.position.snapshot
-        if ref is not named and ref is not None:
-            self._named(ref)
+        if self._writer.position.snapshot is not newest:
+            for item in records:
+                if type(item) is SnapshotRef:
+                    self._named(item)
 
     def sync(self) -> None:
         """Return once all that was appended survives a power cut. Raises LogFailure."""
@@ -134,8 +135,9 @@ class Store:
         return Space(free_bytes < self._options.space_low_bytes, free_bytes)
 
     def close(self) -> None:
-        """Let go of the log's files; the directory stays its opener's. What was not synced may be lost."""
+        """Let go of the directory. What was not synced may be lost."""
         self._writer.close()
+        self._directory.close()
 
     def _named(self, ref: SnapshotRef) -> None:
         segments = self._writer.segments
@@ -233,23 +235,28 @@ def begin(
     named = {item.file for item in records if type(item) is SnapshotRef}
     verified = None
     if history is not None and history.snapshot is not None:
-        named.add(history.snapshot.file)
         verified = (history.snapshot, writer.number if damaged else history.needs)
-    aside = reading.unused
-    if damaged:
-        used = tuple(segment_name(segment.header.number) for segment in segments)
-        aside += used + tuple(file for file in reading.snapshot_files if verified is None or file != verified[0].file)
-    elif previous is not None:
+        named.add(history.snapshot.file)
+    named.difference_update(reading.bad_snapshots)
+    notes = _tidy(directory, reading, named)
+    if previous is not None:
         directory.truncate(segment_name(previous[0]), previous[1])
-    moves = tuple(
-        f"{name} is no part of the log any more: set aside as {_set_aside(directory, name)}" for name in aside
-    )
-    if not damaged:
-        for file in reading.snapshot_files:
-            if file not in named:
-                directory.remove(file)
     _make_ballast(directory, options)
-    return Store(directory, identity, options, writer, verified, named), reading.notes + moves
+    return Store(directory, identity, options, writer, verified, named), reading.notes + notes
+
+
+def _tidy(directory: Directory, reading: Reading, named: set[str]) -> tuple[str, ...]:
+    """Set aside what is damaged or behind damage; remove snapshots that no record came to name."""
+    aside = [*reading.unused, *reading.bad_snapshots]
+    unnamed = [file for file in reading.snapshot_files if file not in named and file not in aside]
+    if reading.defect is not None:
+        aside += unnamed
+        if reading.history is not None:
+            aside += [segment_name(segment.header.number) for segment in reading.history.segments]
+    else:
+        for file in unnamed:
+            directory.remove(file)
+    return tuple(f"{name} is set aside as {_set_aside(directory, name)}" for name in aside)
 
 
 def _set_aside(directory: Directory, name: str) -> str:
