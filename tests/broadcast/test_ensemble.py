@@ -71,6 +71,12 @@ class Server:
         return Recovered(self.disk_uuid, max(epochs, default=Epoch(0)), snapshot, tuple(self.records[start:]), False)
 
 
+def image(state: list[bytes]) -> tuple[bytes, ...]:
+    """A snapshot, in three chunks."""
+    whole = b" ".join(state)
+    return whole[:5], whole[5:10], whole[10:]
+
+
 class Cluster:
     """Servers 1 to `size`, in virtual time."""
 
@@ -98,7 +104,7 @@ class Cluster:
         recovered = server.recovered()
         server.state = []
         if recovered.snapshot is not None:
-            server.state = list(server.files[recovered.snapshot.file])
+            server.state = b"".join(server.files[recovered.snapshot.file]).split()
         config = ZabConfig(server.id, self.voters, "test", history_entries_max=100)
         server.incarnation += 1
         server.engine = Zab(self.adjust(config), recovered, Random(self.random.random()), self.now_ms)
@@ -163,11 +169,11 @@ class Cluster:
             case StoreSnapshot(ref, chunks):
                 server.files[ref.file] = chunks
             case Install(ref, chunks):
-                server.state = list(chunks)
+                server.state = b"".join(chunks).split()
             case TakeSnapshot(peer, stream):
                 engine = server.engine
                 assert engine is not None
-                taken = SnapshotTaken(peer, stream, engine.delivered, "digest", tuple(server.state))
+                taken = SnapshotTaken(peer, stream, engine.delivered, "digest", image(server.state))
                 self.later(5, server, taken)
             case Deliver(entries):
                 server.state += [entry.payload for entry in entries]
@@ -396,7 +402,7 @@ def test_own_snapshots_carry_the_shape_of_the_history() -> None:
     cluster.run(10)
     zxid = cluster.engine(1).delivered
     server = cluster.servers[ServerId(1)]
-    server.files["mine"] = tuple(server.state)
+    server.files["mine"] = image(server.state)
     cluster.step(1, SnapshotStored(SnapshotRef(zxid, "mine", "digest", (), b"", installed=False)))
     membership = cluster.engine(1).membership
     assert membership is not None

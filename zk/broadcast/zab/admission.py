@@ -9,25 +9,19 @@ server may trust its own log, however it was restarted in between.
 """
 
 from zk.broadcast.zab.node import Node
+from zk.broadcast.zab.peer import Follower
 from zk.broadcast.zab.streams import Streams
-from zk.model.record import ServerId, record
-
-
-@record
-class _Pending:
-    """`server` is struck off, and is named by `disk_uuid` next."""
-
-    server: ServerId
-    disk_uuid: str
+from zk.model.record import ServerId
 
 
 class Admission:
-    """One server at a time."""
+    """One server at a time. `_struck` is the one that is named next, if it still has the stream that it had when its
+    old disk was struck off."""
 
     def __init__(self, node: Node, streams: Streams) -> None:
         self._node = node
         self._streams = streams
-        self._pending: _Pending | None = None
+        self._struck: tuple[ServerId, Follower] | None = None
 
     def next_membership(self) -> bytes | None:
         """The membership that the leader should append now, encoded; None if there is nothing to change, or the last
@@ -36,17 +30,13 @@ class Admission:
         membership = node.membership
         if membership is None or node.history.membership_zxid > node.commit:
             return None
-        if self._pending is not None:
-            server, disk_uuid = self._pending.server, self._pending.disk_uuid
-            self._pending = None
-            if self._caught_up(server) and node.links[server].disk_uuid == disk_uuid:
-                return membership.with_disk(server, disk_uuid).encode()
+        if self._struck is not None:
+            server, follower = self._struck
+            self._struck = None
+            if self._streams.followers.get(server) is follower:
+                return membership.with_disk(server, node.links[server].disk_uuid).encode()
         for server, follower in self._streams.followers.items():
-            if not follower.counted and server in node.voters and self._caught_up(server):
-                self._pending = _Pending(server, node.links[server].disk_uuid)
+            if not follower.counted and follower.caught_up and server in node.voters:
+                self._struck = (server, follower)
                 return membership.with_disk(server, "").encode()
         return None
-
-    def _caught_up(self, server: ServerId) -> bool:
-        follower = self._streams.followers.get(server)
-        return follower is not None and follower.streaming and follower.acked >= self._node.commit

@@ -48,12 +48,14 @@ class Sync:
 class Follower:
     """The leader's side of a stream.
 
-    `counted`: it is a voter, with the disk that the ensemble knows. `sync` is None before the AckEpoch and again once
-    `streaming`. `heard_ms` is when the newest ping was sent that it answered, `seq` that ping's number.
+    `counted`: it is a voter, with the disk that the ensemble knows. `begun_at` is what was committed when the stream
+    began; `sync` is None before the AckEpoch, and again once `streaming`. `heard_ms` is when the newest ping was sent
+    that it answered, `seq` that ping's number.
     """
 
     stream: int
     counted: bool
+    begun_at: Zxid
     heard_ms: int
     sync: Sync | None = None
     streaming: bool = False
@@ -61,6 +63,11 @@ class Follower:
     seq: int = 0
     in_flight: deque[tuple[Zxid, int]] = field(default_factory=deque)
     in_flight_bytes: int = 0
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether it has, durably, this epoch's marker and all that was committed when its stream began."""
+        return self.acked != NOTHING and self.acked >= self.begun_at
 
     def sent(self, last: Zxid, size: int) -> None:
         """A Proposal up to `last` with `size` bytes of payload is on its way."""

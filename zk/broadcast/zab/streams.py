@@ -39,14 +39,14 @@ class Streams:
     def begin(self, peer: ServerId, promised: Promised) -> None:
         """A voter's promise arrived: synchronise it."""
         node = self.node
-        self.followers[peer] = Follower(promised.stream, node.counts(peer), node.now_ms)
+        self.followers[peer] = Follower(promised.stream, node.counts(peer), node.commit, node.now_ms)
         self._synchronise(peer, promised.epochs)
 
     def join(self, peer: ServerId, message: Join) -> None:
         """Offer the epoch to a server that asks to be taken in. Its promise follows as an AckEpoch."""
         node = self.node
         counts = node.counts(peer)
-        self.followers[peer] = Follower(message.stream, counts, node.now_ms)
+        self.followers[peer] = Follower(message.stream, counts, node.commit, node.now_ms)
         node.send(
             peer,
             NewEpoch(self.epoch, node.history.last, True, message.stream, node.established, counts),
