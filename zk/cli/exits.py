@@ -41,6 +41,10 @@ def exit_code(error: BaseException) -> ExitCode:
     cause = getattr(error, "cause", None)
     if isinstance(cause, errors.APIError):
         error = cause
+    from zkclient.errors import LockLost  # here: where there is an error, a client's start-up time no longer matters
+
+    if isinstance(error, LockLost):
+        return ExitCode.LOST
     return next((code for kind, code in _BY_ERROR if isinstance(error, kind)), ExitCode.ERROR)
 
 

@@ -11,6 +11,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
+NOTHING = "-"  # an empty cell
+
 Value = str | int | bool | None
 Record = Mapping[str, "Value | Mapping[str, Value]"]
 
@@ -100,7 +102,7 @@ class Printer:
         """Columns side by side; numbers to the right. Nothing is cut off: a pipe must see all of it."""
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         body = rows[1:] if header else rows
-        numeric = [all(row[i].isdecimal() or row[i] == "-" for row in body) for i in range(len(widths))]
+        numeric = [all(row[i].isdecimal() for row in body if row[i] != NOTHING) for i in range(len(widths))]
         for number, row in enumerate(rows):
             cells = [
                 cell.rjust(width) if right else cell.ljust(width)
@@ -154,7 +156,7 @@ def _flat(record: Record) -> dict[str, Value]:
 def _cell(value: object) -> str:
     match value:
         case None | "":
-            return "-"
+            return NOTHING
         case bool():
             return "yes" if value else "no"
         case _:

@@ -6,6 +6,7 @@ them in the TOML file and the environment.
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,10 +14,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from zk.cli import lifeline
+from zk.cli.exits import ExitCode
 from zk.cli.output import note
 
 if TYPE_CHECKING:  # the server is imported by the commands that need it
-    from zk.server.config import ServerConfig
+    from zk.server.config import Flag, ServerConfig
 
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", "-c", metavar="FILE", help="TOML file; the environment (ZK_…) and flags win.")
@@ -26,6 +28,9 @@ ConfigOption = Annotated[
 def server(
     config: ConfigOption = None,
     server_id: Annotated[str | None, typer.Option("--id", metavar="N", help="This server's number, 1 to 255.")] = None,
+    cluster: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The ensemble's name: servers of another are turned away.")
+    ] = None,
     listen: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Where clients connect. Default: 127.0.0.1:2181.")
     ] = None,
@@ -47,24 +52,27 @@ def server(
     stop_on_eof: Annotated[
         bool, typer.Option("--stop-on-eof", hidden=True, help="Stop when stdin ends, as it does with the parent.")
     ] = False,
-) -> None:
+) -> int:
     """Run one server, in this process. Without arguments: alone, durable, on 127.0.0.1:2181 with its data in ./zk-data.
 
     SIGTERM or Ctrl-C stops it in order: a leader hands over, connections drain.
     """
-    from zk.server import load_config, serve
-
     if stop_on_eof:
         lifeline.follow()
-    flags = {
+    flags: dict[str, Flag] = {
         "id": server_id,
+        "cluster": cluster,
         "listen": listen,
         "data": data,
         "peers": peer,
         "tick_ms": tick_ms,
         "session_timeout_ms": session_timeout_ms,
     }
-    serve(load_config(config, os.environ, flags))
+    settings = _load(config, flags)
+
+    from zk.server.server import run  # only now: a mistake is told at once
+
+    return run(settings)
 
 
 config_app = typer.Typer(no_args_is_help=True, help="Look at a server's configuration.")
@@ -72,8 +80,8 @@ config_app = typer.Typer(no_args_is_help=True, help="Look at a server's configur
 
 @config_app.command()
 def check(file: Annotated[Path, typer.Argument(help="The TOML file.")]) -> None:
-    """Say whether a server would start with this file (and the environment). Exit code 1 if not."""
-    _load(file)
+    """Say whether a server would start with this file (and the environment). Exit code 2 if not."""
+    _load(file, {})
     note(f"{file}: good")
 
 
@@ -82,9 +90,10 @@ def show(
     file: Annotated[Path | None, typer.Argument(help="The TOML file; without it: the defaults.")] = None,
 ) -> None:
     """Print all settings as a server would use them, as TOML: defaults, the file and the environment together."""
-    config = _load(file)
+    config = _load(file, {})
     low, high = config.limits.session_timeout_ms_min, config.limits.session_timeout_ms_max
     print(f"id = {config.id}")
+    print(f"cluster = {json.dumps(config.cluster)}")
     print(f"listen = {json.dumps(str(config.listen))}")  # a JSON string is a TOML string
     print(f"data = {json.dumps(str(config.data))}")
     print(f"tick_ms = {config.tick_ms}")
@@ -98,10 +107,14 @@ def show(
             print(f"{field.name} = {getattr(config.limits, field.name)}")
 
 
-def _load(file: Path | None) -> "ServerConfig":
-    from zk.server import load_config
+def _load(file: Path | None, flags: Mapping[str, "Flag"]) -> "ServerConfig":
+    from zk.server.config import ConfigError, load_config
 
-    return load_config(file, os.environ, {})
+    try:
+        return load_config(file, os.environ, flags)
+    except ConfigError as error:
+        note(f"zk: {error}")
+        raise typer.Exit(ExitCode.USAGE) from None
 
 
 ensemble_app = typer.Typer(no_args_is_help=True, help="Servers on this machine, for development.")

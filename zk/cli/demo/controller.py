@@ -5,12 +5,10 @@ counts the results by a watch that goes on over the failover.
 """
 
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 
 import anyio
@@ -29,6 +27,7 @@ from zk.cli.status import ask_all
 from zk.model.errors import ZKError
 from zk.model.events import EventType
 from zk.model.paths import basename
+from zk.server.testing import free_ports
 
 SERVERS = 3
 WORKERS = ("w1", "w2", "w3", "w4")
@@ -260,12 +259,3 @@ class Demo:
             self.display.finding(finding)
         self.display.say(f"the service took no writes for {self.outage_ms:.0f} ms at the failover")
         return all(finding.holds for finding in findings)
-
-
-def free_ports(count: int) -> list[int]:
-    """TCP ports that nobody listens on at the moment."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]

@@ -31,10 +31,12 @@ class Journal:
     """Appends to the journal of one worker."""
 
     def __init__(self, directory: Path, worker: str) -> None:
-        self._file = (directory / f"{worker}.journal").open("a", buffering=1)
+        self._path = directory / f"{worker}.journal"
 
     def write(self, what: What, job: str, token: int) -> None:
-        self._file.write(json.dumps([what, job, token, time.monotonic_ns()]) + "\n")
+        line = json.dumps([what, job, token, time.monotonic_ns()]) + "\n"
+        with self._path.open("a") as file:
+            file.write(line)
 
 
 def read_journals(directory: Path) -> Mapping[str, tuple[Entry, ...]]:
