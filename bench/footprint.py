@@ -1,6 +1,7 @@
-"""What a server takes: start-up time when empty, and with 100,000 znodes of 100 bytes the memory and the time from process start to serving.
+"""What a server takes: start-up time when empty, and with 100,000 znodes of 100 bytes the memory and the time from
+process start to serving.
 
-    python bench/footprint.py
+python bench/footprint.py
 """
 
 import argparse
@@ -36,7 +37,10 @@ def main() -> None:
             server.kill()
         started = time.perf_counter()
         with start_server(data) as server:
-            print(f"restarted after kill -9: {time.perf_counter() - started:.2f} s to serving, {resident_mb(server.pid):.0f} MB")
+            print(
+                f"restarted after kill -9: {time.perf_counter() - started:.2f} s to serving,
+                {resident_mb(server.pid):.0f} MB"
+            )
 
 
 if __name__ == "__main__":

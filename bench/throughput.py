@@ -2,7 +2,8 @@
 
     python bench/throughput.py            # prints the table of docs/performance.md
 
-What to look at: operations per second, and the CPU that one operation costs all servers together (`server us/op`). The generator is not
+What to look at: operations per second, and the CPU that one operation costs all servers together (`server us/op`). The
+generator is not
 the bottleneck where its own CPU share stays well below one core (`generator CPU`).
 """
 
@@ -29,15 +30,12 @@ def cpu_seconds(pid: int) -> float:
 
 def measure(size: int, connections: int, window: int, operation: str, total: int) -> dict[str, float]:
     """One cell of the table, on a fresh ensemble of `size` servers."""
-    with tempfile.TemporaryDirectory() as directory, start_ensemble(size, Path(directory)) as ensemble:
+    with tempfile.TemporaryDirectory() as directory, start_ensemble(Path(directory), size) as ensemble:
         before = sum(cpu_seconds(server.pid) for server in ensemble.servers)
-        result = subprocess.run(
-            [sys.executable, str(LOADGEN), "--servers", ensemble.connect_string, "--connections", str(connections)]
-            + ["--window", str(window), "--operation", operation, "--total", str(total)],
-            check=True,
-            capture_output=True,
-            text=True,
-        )
+        shape = ["--connections", str(connections), "--window", str(window)]
+        work = ["--operation", operation, "--total", str(total)]
+        command = [sys.executable, str(LOADGEN), "--servers", ensemble.connect_string, *shape, *work]
+        result = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
         used = sum(cpu_seconds(server.pid) for server in ensemble.servers) - before
     figures: dict[str, float] = json.loads(result.stdout)
     figures["server_us"] = used / figures["operations"] * 1e6
