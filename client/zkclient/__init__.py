@@ -9,8 +9,9 @@ from zk.model.replies import PageEntry, StatusReply
 from zk.model.requests import CreateMode, GetChildren, GetData
 from zk.model.stat import Stat
 from zkclient import errors
-from zkclient.client import AsyncZooKeeper, status_of
+from zkclient.client import AsyncZooKeeper
 from zkclient.errors import *  # noqa: F403 - the whole family, by its own __all__
+from zkclient.probing import status_of
 from zkclient.recipes.contenders import Held
 from zkclient.recipes.election import Election
 from zkclient.recipes.lock import Lock

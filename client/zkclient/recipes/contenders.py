@@ -1,8 +1,87 @@
-"""The queue of contenders under a path: what locks and elections have in common."""
+"""The queue of contenders under a path: what locks and elections have in common.
+
+A contender is an ephemeral sequential node; the one with the lowest number is first. Each waits for its predecessor
+alone. What makes it right:
+
+- A contender is known by the path and the czxid that its own create was answered with, never by searching for something
+  that looks like it: a node of an earlier session is just somebody else's.
+- To be first is concluded from a fresh list after every wake-up, and confirmed by reading the own node: it exists, its
+  owner is this session, its czxid is the token.
+- The node is left behind never: when the acquire is cancelled, its removal is with the session machine, which sends it
+  for as long as the session lives; when the session ends, the node goes with it.
+"""
+
+from collections.abc import Sequence
+from math import inf
+from types import TracebackType
+from typing import TYPE_CHECKING
 
 import anyio
 
-from zk.model.record import Zxid
+from zk.model.errors import NoNodeError, ZKError
+from zk.model.events import EventType, WatchEvent
+from zk.model.paths import basename, join
+from zk.model.record import SessionId, Zxid, record
+from zk.model.replies import Created, DataReply, Reply
+from zk.model.requests import Check, Create, CreateMode, Delete, GetData, Multi
+from zkclient.driver import Driver
+from zkclient.errors import LockLost, OperationTimeoutError, SessionExpiredError
+from zkclient.machine import Outcome
+from zkclient.results import State
+
+if TYPE_CHECKING:
+    from zkclient.client import AsyncZooKeeper
+
+PREFIX = "contender-"
+LEAVE_SECONDS_MAX = 2.0  # how long to wait for the answer to the removal of a contender; it goes on without us
+
+
+@record
+class Contender:
+    """One node in the queue, by its place."""
+
+    sequence: int
+    name: str
+
+
+def in_order(names: Sequence[str]) -> list[Contender]:
+    """The contenders among `names`, first one first. Sequence numbers are compared as numbers: they may outgrow ten
+    digits."""
+    contenders = [
+        Contender(int(name[len(PREFIX) :]), name)
+        for name in names
+        if name.startswith(PREFIX) and name[len(PREFIX) :].isdecimal()
+    ]
+    contenders.sort(key=lambda contender: contender.sequence)
+    return contenders
+
+
+class Wake:
+    """Wakes a waiter: on a watch event, and at every change of the session's state."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self._event = anyio.Event()
+
+    def __enter__(self) -> "Wake":
+        self._driver.add_listener(self._changed)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._driver.remove_listener(self._changed)
+
+    def arm(self) -> None:
+        """From here on, something may have happened."""
+        self._event = anyio.Event()
+
+    def on_event(self, _: WatchEvent | ZKError) -> None:
+        self._event.set()
+
+    async def wait(self) -> None:
+        await self._event.wait()
+
+    def _changed(self, _: State) -> None:
+        self._event.set()
 
 
 class Held:
@@ -15,6 +94,221 @@ class Held:
     lost: anyio.Event
     """Set when the place is lost."""
 
+    def __init__(self, driver: Driver, path: str, absolute_path: str, token: Zxid, session_id: SessionId) -> None:
+        self.path = path
+        self.token = token
+        self.lost = anyio.Event()
+        self._driver = driver
+        self._absolute_path = absolute_path
+        self._session_id = session_id
+        self._reason = ""
+        self._released = False
+        self._scope: anyio.CancelScope | None = None
+
     def check(self) -> None:
-        """Raise LockLost if the place is known to be lost."""
-        raise NotImplementedError
+        """Raise LockLost if the place is known to be lost, or was given up."""
+        self._driver.check_clock()
+        if self.lost.is_set():
+            raise LockLost(self.path, self._reason)
+        if self._released:
+            raise LockLost(self.path, "it was released")
+
+    def proof(self) -> Check:
+        """The operation that makes a transaction fail unless the place is still held."""
+        return Check(self._absolute_path, czxid=self.token)
+
+    # ---- for Contest
+
+    @property
+    def reason(self) -> str:
+        """Why the place was lost."""
+        return self._reason
+
+    @property
+    def session_over(self) -> bool:
+        """Whether the contender went with its session."""
+        return self._driver.machine.session_id != self._session_id
+
+    async def confirm(self, deadline: float) -> None:
+        """See that the contender exists and is this session's, and hear of it when it goes. Raises LockLost."""
+        request = GetData(self._absolute_path, watch=True)
+        self._driver.add_listener(self._state_changed)
+        try:
+            waiter = self._driver.start_call(request, deadline, watch=self._node_changed)
+            self._confirmed(await self._driver.finish_call(waiter))
+        except NoNodeError:
+            self._lose("its node was deleted")
+        self.check()
+
+    def cancel_on_loss(self, scope: anyio.CancelScope | None) -> None:
+        """What is to be cancelled when the place is lost."""
+        self._scope = scope
+
+    def leave(self) -> Multi:
+        """Stop watching over the place; the request that removes the contender, and never another one's."""
+        if not self._released:
+            self._released = True
+            self._driver.remove_listener(self._state_changed)
+        return removal(self._absolute_path, self.token)
+
+    def _confirmed(self, outcome: Outcome) -> None:
+        body = outcome.body if isinstance(outcome, Reply) else outcome
+        if self._released:
+            return
+        if isinstance(body, NoNodeError):
+            self._lose("its node was deleted")
+        elif not isinstance(body, DataReply):
+            self._lose(f"its node can't be read: {body}")
+        elif body.stat.czxid != self.token or body.stat.ephemeral_owner != self._session_id:
+            self._lose("its node was replaced by another one")
+
+    def _node_changed(self, event: WatchEvent | ZKError) -> None:
+        if self._released or self.lost.is_set():
+            return
+        if isinstance(event, WatchEvent) and event.type is EventType.DELETED:
+            self._lose("its node was deleted")
+        else:
+            request = GetData(self._absolute_path, watch=True)
+            self._driver.post(request, self._confirmed, watch=self._node_changed)
+
+    def _state_changed(self, state: State) -> None:
+        if state is State.LOST:
+            self._lose("the session is lost")
+        elif state is State.CLOSED:
+            self._lose("the client was closed")
+
+    def _lose(self, reason: str) -> None:
+        if not self.lost.is_set():
+            self._reason = reason
+            self.lost.set()
+            if self._scope is not None:
+                self._scope.cancel()
+
+
+def removal(path: str, token: Zxid) -> Multi:
+    """Delete the contender at `path`, if it is the one with this czxid."""
+    return Multi((Check(path, czxid=token), Delete(path)))
+
+
+def _undo(reply: Reply) -> Multi | None:
+    body = reply.body
+    return removal(body.path, body.stat.czxid) if isinstance(body, Created) else None
+
+
+class Contest:
+    """Queue at `path` under `identifier`, hold the first place for the length of an `async with` block."""
+
+    def __init__(self, client: "AsyncZooKeeper", path: str, identifier: str, timeout: float | None) -> None:
+        self._client = client
+        self._driver = client.driver
+        self._path = path
+        self._identifier = identifier
+        self._timeout = inf if timeout is None else timeout
+        self._held: Held | None = None
+        self._scope: anyio.CancelScope | None = None
+
+    async def __aenter__(self) -> Held:
+        if self._held is not None:
+            raise RuntimeError(f"{type(self).__name__} at {self._path} is held already: make one object per user")
+        self._held = await self._acquire(anyio.current_time() + self._timeout)
+        self._scope = anyio.CancelScope()
+        self._scope.__enter__()
+        self._held.cancel_on_loss(self._scope)
+        if self._held.lost.is_set():
+            self._scope.cancel()
+        return self._held
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        held, scope = self._held, self._scope
+        assert held is not None
+        assert scope is not None
+        self._held = self._scope = None
+        self._driver.check_clock()  # the loss may be due although the timer had no chance yet
+        held.cancel_on_loss(None)
+        lost = held.lost.is_set()
+        swallowed = scope.__exit__(exc_type, exc, traceback)
+        await self._leave(held)
+        if lost and (exc is None or swallowed or isinstance(exc, Exception)):
+            raise LockLost(held.path, held.reason) from (None if swallowed else exc)
+        return swallowed
+
+    async def contenders(self) -> tuple[str, ...]:
+        """The identifiers of the one that holds the first place and of all who wait, in their order."""
+        paths = [self._client.absolute(join(self._path, contender.name)) for contender in await self._list()]
+        outcomes = await self._driver.call_all([GetData(path) for path in paths], self._client.deadline(None))
+        bodies = [outcome.body for outcome in outcomes if isinstance(outcome, Reply)]
+        return tuple(body.data.decode("utf-8", "replace") for body in bodies if isinstance(body, DataReply))
+
+    async def _acquire(self, deadline: float) -> Held:
+        created = await self._create(deadline)
+        path = self._client.local(created.path)
+        held = Held(self._driver, path, created.path, created.stat.czxid, created.stat.ephemeral_owner)
+        try:
+            with Wake(self._driver) as wake:
+                while not await self._is_first(held, wake, deadline):
+                    await self._wait(wake, deadline)
+            await held.confirm(deadline)
+        except BaseException:
+            await self._leave(held)
+            raise
+        return held
+
+    async def _create(self, deadline: float) -> Created:
+        """The own contender, under a path that is a container and may vanish whenever it is empty."""
+        path = self._client.absolute(join(self._path, PREFIX))
+        request = Create(path, self._identifier.encode(), mode=CreateMode.EPHEMERAL_SEQUENTIAL)
+        while True:
+            try:
+                waiter = self._driver.start_call(request, deadline, orphaned=_undo)
+                body = (await self._driver.finish_call(waiter)).body
+            except NoNodeError:
+                left = deadline - anyio.current_time()
+                await self._client.ensure_path(self._path, container=True, timeout=left)
+            else:
+                assert isinstance(body, Created)
+                return body
+
+    async def _is_first(self, held: Held, wake: Wake, deadline: float) -> bool:
+        """Whether the own contender is first; otherwise `wake` is set to watch the predecessor."""
+        while True:
+            wake.arm()
+            contenders = await self._list(deadline)
+            names = [contender.name for contender in contenders]
+            own = basename(held.path)
+            if own not in names:
+                if held.session_over:
+                    raise SessionExpiredError(held.path, "the session ended while this contender was waiting")
+                raise LockLost(held.path, "its node was deleted while it was waiting")
+            place = names.index(own)
+            if place == 0:
+                return True
+            predecessor = join(self._path, names[place - 1])
+            try:
+                await self._client.get(predecessor, watch=wake.on_event, timeout=deadline - anyio.current_time())
+            except NoNodeError:
+                continue  # it went in between: look again
+            return False
+
+    async def _wait(self, wake: Wake, deadline: float) -> None:
+        try:
+            with anyio.fail_after(deadline - anyio.current_time()):
+                await wake.wait()
+        except TimeoutError:
+            raise OperationTimeoutError(f"{self._path}: not granted in time; others are still before it") from None
+
+    async def _list(self, deadline: float | None = None) -> list[Contender]:
+        timeout = None if deadline is None else deadline - anyio.current_time()
+        return in_order(await self._client.get_children(self._path, timeout=timeout))
+
+    async def _leave(self, held: Held) -> None:
+        """Remove the contender, whatever happens: what is posted is sent for as long as the session lives."""
+        request = held.leave()
+        if held.session_over:
+            return
+        gone = anyio.Event()
+        self._driver.post(request, lambda _: gone.set())
+        if self._driver.machine.attached:
+            with anyio.move_on_after(LEAVE_SECONDS_MAX, shield=True):
+                await gone.wait()

@@ -1,0 +1,304 @@
+"""Performs what the session machine says: one connection, one timer, and the callers who wait.
+
+All of it lives in the task group of the client's `async with` block. Calls are gathered: whatever is called in one turn
+of the event loop leaves in one send. Nothing here decides anything about the session; the machine does.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from math import inf
+from typing import TypeVar, assert_never
+
+import anyio
+from anyio.abc import SocketStream, TaskGroup
+
+from zk.model.errors import APIError
+from zk.model.events import WatchMode
+from zk.model.record import Zxid
+from zk.model.replies import Reply
+from zk.model.requests import ClientRequest
+from zkclient.errors import ClientClosedError
+from zkclient.hosts import split_host
+from zkclient.machine import Close, Machine, Notify, Open, Orphaned, Outcome, Pending, Settled, StateChanged
+from zkclient.results import State
+from zkclient.watchers import Notified, Stream
+
+RECEIVE_BYTES = 256 * 1024
+NOT_ENTERED = "use the client inside its block: async with AsyncZooKeeper(..) as zk"
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+
+class Waiter:
+    """Where a caller waits for the outcome of a call."""
+
+    __slots__ = ("_answered", "outcome", "pending")
+
+    pending: Pending
+
+    def __init__(self) -> None:
+        self.outcome: Outcome | None = None
+        self._answered = anyio.Event()
+
+    def settle(self, outcome: Outcome) -> None:
+        self.outcome = outcome
+        self._answered.set()
+
+    async def wait(self) -> None:
+        await self._answered.wait()
+
+
+class Driver:
+    """Runs `machine` while it is `start`ed in a task group."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self._tasks: TaskGroup | None = None
+        self._connection: anyio.CancelScope | None = None
+        self._outgoing: anyio.Event | None = None  # set when there is something to send; None while nobody sends
+        self._rescheduled: anyio.Event | None = None  # set when the timer is to look again
+        self._sleeping_until_ms = inf
+        self._performing = False
+        self._forgotten: deque[Stream] = deque()
+        self._listeners: list[Callable[[State], object]] = []
+
+    # ---- life
+
+    def start(self, tasks: TaskGroup) -> None:
+        self._tasks = tasks
+        tasks.start_soon(self._keep_time)
+
+    def stop(self) -> None:
+        """Close the machine; waiting callers get ClientClosedError."""
+        self.machine.close()
+        self._perform()
+        self._tasks = None
+
+    def add_listener(self, listener: Callable[[State], object]) -> None:
+        self._listeners.append(listener)
+
+    def remove_listener(self, listener: Callable[[State], object]) -> None:
+        with suppress(ValueError):  # it was not there, or is not any more
+            self._listeners.remove(listener)
+
+    # ---- calls
+
+    def start_call(
+        self,
+        request: ClientRequest,
+        deadline: float,
+        *,
+        at_least: int = 0,
+        linearizable: bool = False,
+        watch: Notified | None = None,
+        orphaned: Orphaned | None = None,
+    ) -> Waiter:
+        """Make a call; its outcome can be waited for. `deadline` is a time of `anyio.current_time()`, in seconds."""
+        if self._tasks is None:
+            raise ClientClosedError(NOT_ENTERED)
+        waiter = Waiter()
+        waiter.pending = self.machine.call(
+            anyio.current_time() * 1000,
+            request,
+            waiter.settle,
+            deadline_ms=deadline * 1000,
+            at_least=at_least,
+            linearizable=linearizable,
+            watch=watch,
+            orphaned=orphaned,
+        )
+        self._kick()
+        return waiter
+
+    async def finish_call(self, waiter: Waiter) -> Reply:
+        """Wait for the outcome. Raises what the machine says, or the refusal in the answer.
+
+        Cancelling is possible at any time; what was sent goes on, and `orphaned` gives the write, if any, to undo it.
+        """
+        try:
+            await waiter.wait()
+        except BaseException:
+            self._abandon(waiter)
+            raise
+        outcome = waiter.outcome
+        assert outcome is not None
+        if isinstance(outcome, Exception):
+            raise outcome
+        if isinstance(outcome.body, APIError):
+            raise outcome.body
+        return outcome
+
+    async def call_all(self, requests: Sequence[ClientRequest], deadline: float) -> list[Reply | APIError]:
+        """Make several calls at once. The outcomes, in the same order; raises what is not the service's refusal."""
+        waiters = [self.start_call(request, deadline) for request in requests]
+        outcomes: list[Reply | APIError] = []
+        try:
+            for waiter in waiters:
+                try:
+                    outcomes.append(await self.finish_call(waiter))
+                except APIError as error:
+                    outcomes.append(error)
+        finally:
+            for waiter in waiters[len(outcomes) :]:
+                self._abandon(waiter)
+        return outcomes
+
+    def _abandon(self, waiter: Waiter) -> None:
+        """The caller goes; the outcome may have come just now."""
+        outcome = waiter.outcome
+        if outcome is None:
+            self.machine.abandon(waiter.pending)
+        elif waiter.pending.orphaned is not None and isinstance(outcome, Reply):
+            undo = waiter.pending.orphaned(outcome)
+            if undo is not None:
+                self.post(undo)
+
+    def post(
+        self,
+        request: ClientRequest,
+        settle: Callable[[Outcome], object] | None = None,
+        *,
+        watch: Notified | None = None,
+    ) -> None:
+        """Make a call and don't wait: it is done as soon as possible, if the session lives that long."""
+        if self.machine.state is not State.CLOSED:
+            self.machine.call(anyio.current_time() * 1000, request, settle, watch=watch)
+            self._kick()
+
+    def watch(self, path: str, mode: WatchMode, since: Zxid | None, notified: Notified) -> Stream:
+        if self._tasks is None:
+            raise ClientClosedError(NOT_ENTERED)
+        stream = self.machine.watch(anyio.current_time() * 1000, path, mode, since, notified)
+        self._kick()
+        return stream
+
+    def unwatch(self, stream: Stream) -> None:
+        self.machine.unwatch(stream)
+        self._kick()
+
+    def forget(self, stream: Stream) -> None:
+        """Like `unwatch`, at the next opportunity. May be called from any thread, at any moment."""
+        self._forgotten.append(stream)
+
+    def check_clock(self) -> None:
+        """Let the machine notice what is due, even if the event loop was too busy for the timer."""
+        self.machine.tick(anyio.current_time() * 1000)
+        self._kick()
+
+    # ---- what the machine wants done
+
+    def _kick(self) -> None:
+        """The machine was fed: let what came of it happen."""
+        machine = self.machine
+        while self._forgotten:
+            machine.unwatch(self._forgotten.popleft())
+        if machine.has_outgoing and self._outgoing is not None:
+            self._outgoing.set()
+        if machine.has_actions and not self._performing:
+            self._perform()
+        if machine.wake_ms < self._sleeping_until_ms and self._rescheduled is not None:
+            self._rescheduled.set()
+
+    def _perform(self) -> None:
+        """Do what the machine says, in order; what comes of it, also through callbacks, follows behind."""
+        self._performing = True
+        try:
+            while self.machine.has_actions:
+                for action in self.machine.take_actions():
+                    match action:
+                        case Settled():
+                            action.settle(action.outcome)
+                        case Notify():
+                            _tell(action.notified, action.event)
+                        case Open():
+                            self._open(action.server)
+                        case Close():
+                            if self._connection is not None:
+                                self._connection.cancel()
+                        case StateChanged():
+                            for listener in tuple(self._listeners):
+                                _tell(listener, action.state)
+                        case _:
+                            assert_never(action)
+        finally:
+            self._performing = False
+
+    def _open(self, server: str) -> None:
+        if self._tasks is not None:
+            self._connection = anyio.CancelScope()
+            self._tasks.start_soon(self._connect, server, self._connection)
+
+    async def _keep_time(self) -> None:
+        while True:
+            self._rescheduled = anyio.Event()
+            self._sleeping_until_ms = self.machine.wake_ms
+            with anyio.move_on_at(self._sleeping_until_ms / 1000):
+                await self._rescheduled.wait()
+            self.machine.tick(anyio.current_time() * 1000)
+            self._kick()
+
+    # ---- the connection
+
+    async def _connect(self, server: str, scope: anyio.CancelScope) -> None:
+        """One connection from beginning to end. Once `scope` is cancelled the machine is told nothing more of it."""
+        reason = "the server closed the connection"
+        with scope:
+            try:
+                host, port = split_host(server)
+                stream = await anyio.connect_tcp(host.strip("[]"), port)
+            except OSError as error:
+                reason = reason_of(error)
+            else:
+                try:
+                    await self._converse(stream, scope)
+                finally:
+                    await anyio.aclose_forcefully(stream)
+        if not scope.cancel_called:
+            self.machine.disconnected(anyio.current_time() * 1000, reason)
+            self._kick()
+
+    async def _converse(self, stream: SocketStream, scope: anyio.CancelScope) -> None:
+        """Send and receive until the connection is gone, or not wanted any more."""
+        async with anyio.create_task_group() as tasks:
+            if not scope.cancel_called:
+                self.machine.connected(anyio.current_time() * 1000)
+                tasks.start_soon(self._send, stream, scope)
+                self._kick()
+            with suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+                while True:
+                    data = await stream.receive(RECEIVE_BYTES)
+                    if scope.cancel_called:
+                        break
+                    self.machine.received(anyio.current_time() * 1000, data)
+                    self._kick()
+            tasks.cancel_scope.cancel()
+
+    async def _send(self, stream: SocketStream, scope: anyio.CancelScope) -> None:
+        with suppress(anyio.BrokenResourceError):  # the receiving side is about to notice
+            while not scope.cancel_called:
+                outgoing = self._outgoing = anyio.Event()
+                data = self.machine.take_outgoing()
+                if data:
+                    await stream.send(data)
+                else:
+                    await outgoing.wait()
+
+
+def _tell(callback: Callable[[T], object], news: T) -> None:
+    """Call what the user gave; its errors are its own."""
+    try:
+        callback(news)
+    except Exception:
+        log.exception("a callback failed on %s", news)
+
+
+def reason_of(error: BaseException) -> str:
+    """What the system said, without what was wrapped around it."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    if isinstance(error, BaseExceptionGroup):
+        return "; ".join(sorted({reason_of(one) for one in error.exceptions}))
+    return (error.strerror if isinstance(error, OSError) else None) or str(error) or "the connection was closed"
