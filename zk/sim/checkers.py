@@ -71,11 +71,13 @@ class _Proposed:
 
 
 class BroadcastChecks:
-    """The common history, and every way in which a step may contradict it."""
+    """The common history, and every way in which a step may contradict it. `jumps_to`: the counter to which an epoch
+    may skip, so that the end of the counters is near; 0 if there is none."""
 
-    def __init__(self, world: World, voters: Sequence[ServerId]) -> None:
+    def __init__(self, world: World, voters: Sequence[ServerId], jumps_to: int) -> None:
         self.world = world
         self.voters = tuple(voters)
+        self._jumps_to = jumps_to
         self.quorum = len(voters) // 2 + 1
         self.mirrors = {server: Mirror() for server in voters}
         self.counters: Counter[str] = Counter()
@@ -316,7 +318,7 @@ class BroadcastChecks:
                 f"{zxid_text(known[0])}" + ("" if known[1] == entry else ", with another content"),
             )
         if epoch_of(entry.zxid) == epoch_of(before):
-            fits = entry.zxid == before + 1
+            fits = entry.zxid == before + 1 or counter_of(entry.zxid) == self._jumps_to
         else:
             fits = entry.zxid > before and counter_of(entry.zxid) == 0 and entry.kind is EntryKind.MARKER
         if not fits:

@@ -1,7 +1,7 @@
 """Faults that strike an ensemble, and the peace that repairs them all.
 
-Each run has a random subset of the kinds in use. What is never done to more than a minority over a whole run is to take
-away what a disk held: no protocol survives the loss of a majority's promises.
+Each run has a random subset of the kinds in use. What a disk held is taken away from a minority only, over a whole run,
+and only while the ensemble counts all others: no protocol survives the loss of a majority's promises.
 """
 
 import errno
@@ -37,6 +37,7 @@ class Faults(Generic[M]):
         self._focus = random.choice((0.0, 0.1, 0.3, 0.5)) if focused else 0.0
         self._power_cuts = random.random() < 0.8  # else only processes are killed
         self._losses_left = (len(nodes) - 1) // 2
+        self._counted: set[ServerId] = set()  # who serves with a disk that the ensemble knows
         kinds: tuple[tuple[Callable[[Node[M]], None], float], ...] = (
             (self._crash, 0.6),
             (self._crash_many, 0.4),
@@ -81,6 +82,8 @@ class Faults(Generic[M]):
                 self.world.random.choice(self._kinds)(self.world.random.choice(self._nodes))
 
     def _role_changed(self, node: Node[M], effect: RoleChanged) -> None:
+        if effect.role in (Role.LEADING, Role.FOLLOWING):
+            self._counted.add(node.server)
         if self._at_war and self.world.random.random() < self._focus:
             self.world.after(self.world.random.randrange(12 * MS), partial(self._strike_focused, node))
 
@@ -169,9 +172,11 @@ class Faults(Generic[M]):
 
     def _lose_disk(self, node: Node[M]) -> None:
         """An empty disk, or damage at rest."""
-        if self._losses_left == 0:
+        others = {other.server for other in self._nodes if other is not node}
+        if self._losses_left == 0 or not others <= self._counted:
             return
         self._losses_left -= 1
+        self._counted.discard(node.server)
         self._note("disk loss", str(node.server))
         node.stop(power_cut=False)
         node.tampered = True

@@ -6,14 +6,18 @@ thinnest. Neither finds everything that the other does.
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from enum import Enum
+from functools import partial
+from random import Random
 
 from zk.broadcast.engine import Engine
 from zk.broadcast.messages import Message
 from zk.broadcast.records import Recovered
 from zk.broadcast.zab import Zab, ZabConfig
+from zk.broadcast.zab.config import COUNTER_ROLLOVER
 from zk.model.chance import Chance
-from zk.model.limits import KIB
+from zk.model.limits import KIB, MIB
 from zk.model.peering import ReplicaMessage
 from zk.model.record import ServerId, record
 from zk.sim.checkers import BroadcastChecks
@@ -21,11 +25,12 @@ from zk.sim.faults import Faults
 from zk.sim.logserver import LogServer
 from zk.sim.network import Network
 from zk.sim.node import Node
-from zk.sim.trace import Trace
+from zk.sim.trace import Trace, describe
 from zk.sim.watched import WatchedEngine
 from zk.sim.workload import BroadcastWorkload, leaders
 from zk.sim.world import MS, World
 from zk.storage.store import Options
+from zk.wire.peer import MAGIC, Hello, PeerReader, encode
 
 PROBE_MS = 1_500
 """How long a write may take in peace until it is everywhere."""
@@ -70,11 +75,12 @@ def run(
     """
     world = World(seed, trace)
     voters = tuple(ServerId(number) for number in range(1, servers + 1))
-    checks = BroadcastChecks(world, voters)
-    network: Network[Message | ReplicaMessage] = Network(world, voters)
+    tuning = _tuning(world.random)
+    checks = BroadcastChecks(world, voters, tuning.initial_counter)
+    network: Network[Message | ReplicaMessage] = Network(world, voters, codec=partial(through_the_wire, world))
 
     def build(node: Node[LogServer], recovered: Recovered, state: Sequence[bytes] | None) -> LogServer:
-        config = ZabConfig(node.server, frozenset(voters), "simulated")
+        config = replace(tuning, server_id=node.server, voters=frozenset(voters))
         watched = WatchedEngine(engine(config, recovered, world.random, node.now_ms), node.server, checks)
         return LogServer(node.server, watched, recovered, state, checks)
 
@@ -83,15 +89,38 @@ def run(
     faults = Faults(world, network, nodes, focused=mode is Mode.FOCUSED)
     workload = BroadcastWorkload(world, nodes, (5, 60) if mode is Mode.FOCUSED else (2, 30))
     for node in nodes:
-        node.start()
+        world.after(0, node.start)
     workload.start()
     faults.war()
     world.run(mode.war_ms * MS)
     workload.running = False
-    faults.peace()
+    world.after(0, faults.peace)
     world.run(world.now_us + mode.settle_ms * MS)
     check_liveness(world, nodes, checks, workload)
     return Result(seed, world.events, len(checks.history), checks.counters + faults.counters)
+
+
+def _tuning(random: Random) -> ZabConfig:
+    """Limits small enough, now and then, that what they limit happens: snapshots for peers, many frames, broken
+    streams, the end of the counters."""
+    return ZabConfig(
+        ServerId(1),
+        frozenset((ServerId(1),)),
+        "simulated",
+        uncommitted_txns_max=random.choice((20, 2_000)),
+        proposal_txns_max=random.choice((3, 512)),
+        in_flight_bytes_max=random.choice((5_000, 8 * MIB)),
+        history_entries_max=random.choice((10, 100, 120_000)),
+        initial_counter=random.choice((0, 0, 0, COUNTER_ROLLOVER - 300)),
+    )
+
+
+def through_the_wire(world: World, message: Message | ReplicaMessage) -> Message | ReplicaMessage:
+    """The message as it comes out of the peers' real protocol. Source: what a codec is for."""
+    (decoded,) = PeerReader().feed(MAGIC + encode(message))
+    if decoded != message or isinstance(decoded, Hello):
+        world.fail("codec", f"sent {describe(message)}, received {describe(decoded)}")
+    return decoded
 
 
 def check_liveness(

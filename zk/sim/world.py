@@ -52,12 +52,17 @@ class World:
         heapq.heappush(self._to_come, (self.now_us + delay_us, self._scheduled, action))
 
     def run(self, until_us: int) -> None:
-        """Let time pass up to `until_us`."""
+        """Let time pass up to `until_us`. An exception that comes out of an action is a violation like any other."""
         to_come = self._to_come
-        while to_come and to_come[0][0] <= until_us:
-            self.now_us, _, action = heapq.heappop(to_come)
-            self.events += 1
-            action()
+        try:
+            while to_come and to_come[0][0] <= until_us:
+                self.now_us, _, action = heapq.heappop(to_come)
+                self.events += 1
+                action()
+        except Violation:
+            raise
+        except Exception as error:
+            raise Violation(self.seed, self.now_us / MS, "assertions", repr(error)) from error
         self.now_us = until_us
 
     def log(self, who: str, what: str) -> None:
