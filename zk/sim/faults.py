@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Generic
 
-from zk.broadcast.engine import RoleChanged
+from zk.broadcast.engine import Role, RoleChanged
 from zk.broadcast.messages import Message
 from zk.model.peering import ReplicaMessage
 from zk.model.record import ServerId
