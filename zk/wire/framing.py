@@ -30,6 +30,7 @@ class FrameReader:
 
     def __init__(self, frame_bytes_max: int) -> None:
         self._frame_bytes_max = frame_bytes_max
+        self._short_bytes = min(SHORT_BYTES, frame_bytes_max)
         self._unfinished = bytearray()
         self._walker: Walker | None = None  # has walked over `_unfinished`; none while that is empty, it takes 45 KB
 
@@ -46,7 +47,7 @@ class FrameReader:
         if walker is not None:
             self._unfinished += data
             received = self._unfinished
-        elif len(data) <= SHORT_BYTES and (frame := _exactly_one(data)) is not None:
+        elif len(data) <= self._short_bytes and (frame := _exactly_one(data)) is not None:
             return [frame]
         else:
             walker = new_walker()
@@ -54,17 +55,23 @@ class FrameReader:
             end = self._walk(walker, data)
             if len(received) - end > self._frame_bytes_max:
                 raise self._too_long()
-            if end == 0 and walker is self._walker:
+            if end == 0:
+                self._keep(received, walker)
                 return []
             frames = [_array(value) for value in unpack_all(received[:end])]
-            self._unfinished = bytearray(received[end:])
-            self._walker = None
-            if self._unfinished:
-                self._walker = new_walker()
-                self._walk(self._walker, self._unfinished)
+            rest = received[end:]
+            if rest:
+                walker = new_walker()
+                self._walk(walker, rest)
+            self._keep(rest, walker)
         except MALFORMED as error:
             raise ProtocolError(f"not MessagePack: {str(error)[:200] or type(error).__name__}") from error
         return frames
+
+    def _keep(self, unfinished: bytes | bytearray, walker: Walker) -> None:
+        if unfinished is not self._unfinished:
+            self._unfinished = bytearray(unfinished)
+        self._walker = walker if unfinished else None
 
     def _walk(self, walker: Walker, data: bytes | bytearray) -> int:
         """Where the last complete value ends, counted from where the walker began; 0 if there is none."""

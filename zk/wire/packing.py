@@ -42,7 +42,7 @@ def new_walker() -> Walker:
 
 def unpack_all(data: bytes | bytearray) -> Iterable[object]:
     """The values that stand one behind the other in `data`. Raises MALFORMED."""
-    unpacker = _Unpacker()
+    unpacker = _Unpacker(read_size=len(data))
     unpacker.feed(data)
     values: Iterable[object] = unpacker
     return values

@@ -156,8 +156,8 @@ _MODES = {int(mode): mode for mode in CreateMode}
 
 
 class _Loader:
-    """The state as far as it has arrived. Equal figures are one object, and so are equal ACLs: most of a tree's memory is
-    in its znodes."""
+    """The state as far as it has arrived. Equal figures are one object, and so are equal ACLs: most of the memory of a
+    tree is in its znodes."""
 
     def __init__(self) -> None:
         self._head: tuple[Zxid, int, tuple[int, ...]] | None = None
@@ -195,9 +195,9 @@ class _Loader:
             raise SnapshotError(f"the snapshot's {number} chunks hold {found} {names} instead of {expected}")
         return Image(zxid, self._znodes, self._sessions, znodes_sum)
 
-    def _begin(self, format: int, zxid: Zxid, znodes_sum: bytes, *counts: int) -> None:  # noqa: A002 - the field's name
-        if format != FORMAT:
-            raise ValueError(f"format {format} is unknown; this version reads format {FORMAT}")
+    def _begin(self, version: int, zxid: Zxid, znodes_sum: bytes, *counts: int) -> None:
+        if version != FORMAT:
+            raise ValueError(f"format {version} is unknown; this version reads format {FORMAT}")
         self._head = (zxid, int.from_bytes(znodes_sum, "big"), counts)
 
     def _add_znodes(self, acl_of: Any, acls: Any, paths: Any, *columns: Any) -> None:
@@ -231,7 +231,7 @@ class _Loader:
         return self._acls.setdefault(acl, acl)
 
     def _add_session(
-        self, id: SessionId, secret: bytes, timeout_ms: int, identities: Any, generation: Zxid, n: int, floor: int
+        self, key: SessionId, secret: bytes, timeout_ms: int, identities: Any, generation: Zxid, n: int, floor: int
     ) -> None:
         known = tuple([Identity(*identity) for identity in identities])
-        self._sessions[id] = Session(id, secret, timeout_ms, known, generation, n, floor)
+        self._sessions[key] = Session(key, secret, timeout_ms, known, generation, n, floor)
