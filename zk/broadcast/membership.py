@@ -42,10 +42,13 @@ class Membership:
         """Raise ValueError if `data` is no membership."""
         try:
             fields = json.loads(data)
-            return cls(
+            membership = cls(
                 fields["cluster_id"],
                 tuple(frozenset(ServerId(server) for server in config) for config in fields["configs"]),
                 tuple(sorted((ServerId(int(server)), str(uuid)) for server, uuid in fields["disks"].items())),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a membership: {error!r}") from error
+        if not membership.configs or not all(membership.configs):
+            raise ValueError("not a membership: it has no voters")
+        return membership

@@ -9,6 +9,8 @@ COUNTER_ROLLOVER = 0xF000_0000
 """From here on the leader looks for a quiet moment to begin a new epoch."""
 COUNTER_MAX = 0xFFFF_FFFE
 """The last counter that is ever given to a transaction."""
+DELIVERED_PER_STEP_MAX = 4_096
+"""So many entries are handed up at once: to apply a long history must not keep a server from its heartbeats."""
 
 
 @record

@@ -3,6 +3,7 @@
 A learner, whose disk does not count (yet), is the same but for its name.
 """
 
+from collections.abc import Iterable
 from enum import IntEnum
 from itertools import pairwise
 
@@ -39,14 +40,18 @@ class Phase(IntEnum):
     IN_STEP = 4  # this server has all that the leader had; proposals follow
 
 
-def check_memberships(entries: tuple[Entry, ...]) -> None:
-    """Raise RemoteProtocolError if one of the entries carries a malformed membership."""
-    for entry in entries:
-        if entry.kind is EntryKind.CONFIG:
-            try:
-                Membership.decode(entry.payload)
-            except ValueError as error:
-                raise RemoteProtocolError(f"entry {entry.zxid:#x}: {error}") from error
+def check_memberships(payloads: Iterable[bytes]) -> None:
+    """Raise RemoteProtocolError if one of the payloads is no membership."""
+    for payload in payloads:
+        try:
+            Membership.decode(payload)
+        except ValueError as error:
+            raise RemoteProtocolError(str(error)) from error
+
+
+def memberships_in(entries: Iterable[Entry]) -> list[bytes]:
+    """The encoded memberships among the entries."""
+    return [entry.payload for entry in entries if entry.kind is EntryKind.CONFIG]
 
 
 class Following(Stance):
@@ -66,6 +71,7 @@ class Following(Stance):
         self._snapshot: SyncSnapshot | None = None  # the first chunk's message
         self._frames = 0  # of the synchronisation, so far
         self._acked = Zxid(0)
+        self._serve_from: Zxid | None = None  # what was committed when this server came in step
         if epoch is not None:
             self._phase = Phase.PROMISED
             self.epoch = epoch
@@ -109,6 +115,8 @@ class Following(Stance):
         timeout_ms = node.config.leader_timeout_ms if self._phase is Phase.JOINING else self._timeout_ms
         if node.now_ms - self._heard_ms > timeout_ms:
             return Look(node.jitter(*SOON_MS))
+        if self._phase is Phase.IN_STEP:
+            self._deliver()
         return None
 
     def on_disconnected(self, peer: ServerId) -> Move | None:
@@ -143,6 +151,7 @@ class Following(Stance):
         if not self._from_leader(peer, message.epoch, message.stream):
             return None
         if message.index == 0 and self._phase is not Phase.IN_STEP:
+            check_memberships([message.membership])
             self._chunks = []
             self._snapshot = message
         first = self._snapshot
@@ -172,7 +181,6 @@ class Following(Stance):
             return stop
         if message.last:
             self._phase = Phase.IN_STEP
-            self._show_role()
             self._acknowledge()
         else:
             self._received_frame()
@@ -217,14 +225,17 @@ class Following(Stance):
             or any(later.zxid <= earlier.zxid for earlier, later in pairwise(entries))
         ):
             raise RemoteProtocolError(f"the entries above {above:#x} are out of order")
-        check_memberships(entries)
+        check_memberships(memberships_in(entries))
 
     def _received_frame(self) -> None:
         self.node.send(self.leader, SyncAck(self.epoch, self._stream, self._frames))
         self._frames += 1
 
     def _show_role(self) -> None:
-        """A follower counts, a learner does not; which of them this server is, the log says."""
+        """Once its state is the leader's, this server is a follower, which counts, or a learner, which does not; which
+        of them, the log says."""
+        if self._serve_from is None or self.node.delivered < self._serve_from:
+            return
         role = Role.FOLLOWING if self.node.may_campaign() else Role.LEARNING
         if role is not self.role:
             self.role = role
@@ -245,11 +256,8 @@ class Following(Stance):
             or epoch_of(entries[0].zxid) != self.epoch
         ):
             raise RemoteProtocolError(f"the proposals behind {message.prev:#x} have a gap")
-        check_memberships(entries)
-        membership_zxid = node.history.membership_zxid
+        check_memberships(memberships_in(entries))
         node.append(entries)
-        if node.history.membership_zxid != membership_zxid:
-            self._show_role()
         self._committed(message.commit)
         return None
 
@@ -267,7 +275,11 @@ class Following(Stance):
     def _committed(self, zxid: Zxid) -> None:
         """Everything up to `zxid` is committed. That says nothing about this log before it is in step."""
         node = self.node
-        if self._phase is Phase.IN_STEP and zxid > node.commit:
+        if self._phase is not Phase.IN_STEP or epoch_of(zxid) != self.epoch:
+            return
+        if self._serve_from is None:
+            self._serve_from = zxid
+        if zxid > node.commit:
             node.commit = min(zxid, node.history.last)
             self._deliver()
 
@@ -288,6 +300,8 @@ class Following(Stance):
         node = self.node
         node.deliver({})
         node.forget_history(node.delivered_txn)
+        if self.role is not Role.FOLLOWING:
+            self._show_role()
 
     def on_hand_over(self, peer: ServerId, message: HandOver) -> Move | None:
         node = self.node

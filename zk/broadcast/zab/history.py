@@ -105,9 +105,10 @@ class History:
         position = self._position(zxid)
         return self._entries[position - 1].zxid == zxid if position else zxid == self.base
 
-    def between(self, low: Zxid, high: Zxid) -> list[Entry]:
-        """The entries above `low` up to `high`, which are at or above `base`."""
-        return self._entries[self._position(low) : self._position(high)]
+    def between(self, low: Zxid, high: Zxid, entries_max: int) -> list[Entry]:
+        """The first entries above `low` up to `high`, which are at or above `base`."""
+        start = self._position(low)
+        return self._entries[start : min(self._position(high), start + entries_max)]
 
     def frame(self, above: Zxid, entries_max: int, bytes_max: int) -> tuple[Entry, ...]:
         """The first entries above `above`, at most that many and, unless a single one is larger, that large."""

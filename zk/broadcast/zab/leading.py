@@ -18,7 +18,7 @@ from zk.broadcast.zab.confirmation import Confirmation
 from zk.broadcast.zab.election import SOON_MS
 from zk.broadcast.zab.history import frames
 from zk.broadcast.zab.node import Node
-from zk.broadcast.zab.peer import Follower, Promised
+from zk.broadcast.zab.peer import Follower, Promised, RemoteProtocolError
 from zk.broadcast.zab.stance import Campaign, Look, Move, Stance
 from zk.broadcast.zab.streams import Streams
 from zk.model.record import Epoch, ServerId, Zxid, counter_of, make_zxid
@@ -45,7 +45,6 @@ class Leading(Stance):
         self._uncommitted: deque[tuple[Zxid, int]] = deque()  # each batch's last zxid and bytes
         self._uncommitted_bytes = 0
         self._next_ping_ms = node.now_ms
-        self._since_ms = node.now_ms
         self._resign_at_ms: int | None = None
 
     # ---- begin and end
@@ -140,16 +139,15 @@ class Leading(Stance):
                 self._uncommitted_bytes -= self._uncommitted.popleft()[1]
             if zxid == node.history.last:
                 self._streams.tell_commit()  # nothing is under way that could carry it
-        if self.role is Role.LEAD_SYNC and node.commit >= self._marker:
-            self.role = Role.LEADING
-            self._next_ping_ms = node.now_ms
-            node.role_changed(self.role, self.epoch, self.leader)
         node.deliver(self._tokens)
         node.forget_history(self._streams.needed_from())
-        if self.role is Role.LEADING:
-            self._confirmation.release()
-            return self._when_settled()
-        return None
+        if node.delivered < self._marker:
+            return None
+        if self.role is Role.LEAD_SYNC:  # the initial history is committed, and the state above has all of it
+            self.role = Role.LEADING
+            node.role_changed(self.role, self.epoch, self.leader)
+        self._confirmation.release()
+        return self._when_settled()
 
     def _when_settled(self) -> Move | None:
         """What follows when something has been committed: admit a server, begin a new epoch, resign."""
@@ -157,7 +155,7 @@ class Leading(Stance):
         if self._resign_at_ms is not None:
             return self._resign(everything=True)
         if self._next_counter >= COUNTER_ROLLOVER:
-            settled = node.delivered == node.history.last
+            settled = node.delivered == node.history.last and node.durability.complete
             return Campaign(Epoch(node.accepted_epoch + 1), {}) if settled else None
         payload = self._admission.next_membership()
         if payload is not None:
@@ -177,6 +175,8 @@ class Leading(Stance):
     def on_pong(self, peer: ServerId, message: PongPeer) -> Move | None:
         follower = self._streams.of(peer, message.epoch, message.stream)
         if follower is not None:
+            if message.sent_ms > self.node.now_ms or message.seq > self._confirmation.round:
+                raise RemoteProtocolError(f"ping {message.seq} is answered, but was not sent")
             follower.heard_ms = max(follower.heard_ms, message.sent_ms)
             follower.seq = max(follower.seq, message.seq)
             self._confirm()
@@ -193,7 +193,7 @@ class Leading(Stance):
 
     def _ping(self) -> None:
         node, seq = self.node, self._confirmation.start_round()
-        commit = node.commit if self.role is Role.LEADING else Zxid(0)
+        commit = self._streams.committed()
 
         def ping(follower: Follower) -> PingPeer:
             return PingPeer(self.epoch, follower.stream, seq, node.now_ms, commit)
@@ -208,6 +208,7 @@ class Leading(Stance):
         if node.now_ms >= self._next_ping_ms:
             self._ping()
             self._confirm()
+            self._streams.drop_silent()
         if self._resign_at_ms is not None and node.now_ms >= self._resign_at_ms:
             return self._resign(everything=False)
         alive = {
@@ -223,7 +224,7 @@ class Leading(Stance):
             successor = self._furthest()
             if successor and self._streams.followers[successor].acked > node.durability.zxid:
                 return self._hand_over(successor)  # the disk is stuck, and others are not
-        return self._advance() if self.role is Role.LEADING else None
+        return self._advance()
 
     # ---- followers
 

@@ -5,6 +5,7 @@ It decides nothing about leadership; the roles do (election.py, leading.py, foll
 """
 
 from collections.abc import MutableMapping, Sequence
+from itertools import groupby
 
 from zk.broadcast.engine import (
     Append,
@@ -22,7 +23,7 @@ from zk.broadcast.engine import (
 from zk.broadcast.membership import Membership
 from zk.broadcast.messages import Message
 from zk.broadcast.records import Entry, EntryKind, Promise, Record, Recovered, SnapshotRef, Truncate
-from zk.broadcast.zab.config import EPOCH_JUMP_MAX, ZabConfig
+from zk.broadcast.zab.config import DELIVERED_PER_STEP_MAX, EPOCH_JUMP_MAX, ZabConfig
 from zk.broadcast.zab.durability import Durability
 from zk.broadcast.zab.history import History
 from zk.broadcast.zab.peer import Link, RemoteProtocolError
@@ -56,18 +57,19 @@ class Node:
 
     def _replay(self, records: Sequence[Record]) -> None:
         """Build the history from the log behind the snapshot."""
-        for record in records:
-            match record:
-                case Entry():
-                    if record.zxid > self.history.base:  # else the snapshot covers it
-                        self.history.append((record,))
-                case Truncate():
+        for kind, run in groupby(records, type):
+            if kind is Entry:
+                entries = [record for record in run if isinstance(record, Entry) and record.zxid > self.history.base]
+                if entries:  # else the snapshot covers them
+                    self.history.append(entries)
+                continue
+            for record in run:
+                if isinstance(record, Truncate):
                     self.history.truncate(max(record.zxid, self.history.base))
-                case Promise():
+                elif isinstance(record, Promise):
                     self.accepted_epoch = max(self.accepted_epoch, record.epoch)
-                case SnapshotRef():
-                    if record.installed:
-                        self.history = _history_from(record)
+                elif isinstance(record, SnapshotRef) and record.installed:
+                    self.history = _history_from(record)
 
     # ---- membership
 
@@ -213,17 +215,21 @@ class Node:
     # ---- delivery
 
     def deliver(self, tokens: MutableMapping[Zxid, Token]) -> None:
-        """Hand up what is committed and durable here, each entry with its proposer's token if there is one."""
+        """Hand up what is committed and durable here, each entry with its proposer's token if there is one.
+
+        If it is very much, the rest waits for the next call; the roles call at every tick.
+        """
         until = min(self.commit, self.durability.zxid)
         if until <= self.delivered or self._installing is not None:
             return
+        entries = self.history.between(self.delivered, until, DELIVERED_PER_STEP_MAX)
         token_of = tokens.pop
         delivered = [
             Delivered(entry.zxid, entry.payload, token_of(entry.zxid, None))
-            for entry in self.history.between(self.delivered, until)
+            for entry in entries
             if entry.kind is EntryKind.TXN
         ]
-        self.delivered = until
+        self.delivered = entries[-1].zxid
         if delivered:
             self.delivered_txn = delivered[-1].zxid
             self.effects.append(Deliver(delivered))
@@ -231,11 +237,11 @@ class Node:
     def forget_history(self, up_to: Zxid) -> None:
         """Keep the history in memory within its limits, but everything above `up_to`, and what a snapshot of the
         delivered state would be continued with."""
-        config = self.config
-        alone = len(self.voters) == 1
-        self.history.forget(
-            min(up_to, self.delivered_txn), 0 if alone else config.history_entries_max, config.history_bytes_max
-        )
+        config, up_to = self.config, min(up_to, self.delivered_txn)
+        if len(self.voters) == 1:
+            self.history.forget(up_to, 0, 0)  # nobody could need it
+        else:
+            self.history.forget(up_to, config.history_entries_max, config.history_bytes_max)
 
     def jitter(self, low_ms: int, high_ms: int) -> int:
         return self.chance.randrange(low_ms, high_ms + 1)

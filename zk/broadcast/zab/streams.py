@@ -22,7 +22,7 @@ from zk.broadcast.records import Entry, EpochEnds
 from zk.broadcast.zab.history import common_point
 from zk.broadcast.zab.node import Node
 from zk.broadcast.zab.peer import Follower, Promised, RemoteProtocolError, Sync
-from zk.model.record import Epoch, ServerId, Zxid
+from zk.model.record import Epoch, ServerId, Zxid, epoch_of
 
 
 class Streams:
@@ -96,6 +96,7 @@ class Streams:
                 if complete:
                     follower.sync = None
                     follower.streaming = True
+                    node.send(peer, Commit(self.epoch, follower.stream, self.committed()))
                     return
             sync.sent += 1
 
@@ -126,6 +127,7 @@ class Streams:
         sync = follower.sync
         if sync is None or not sync.awaits_snapshot:
             return
+        assert taken.chunks
         sync.awaits_snapshot = False
         sync.snapshot, sync.next_chunk, sync.cursor = taken, 0, taken.zxid
         self._push(taken.peer, follower, sync)
@@ -140,6 +142,13 @@ class Streams:
             raise RemoteProtocolError(f"frame {message.index} of the synchronisation is acknowledged, but was not sent")
         sync.received = max(sync.received, message.index + 1)
         self._push(peer, follower, sync)
+
+    def drop_silent(self) -> None:
+        """End the synchronisation of those that answer nothing any more: it holds snapshot and history in memory."""
+        node = self.node
+        for peer, follower in list(self.followers.items()):
+            if follower.sync is not None and node.now_ms - follower.heard_ms > node.config.follower_timeout_ms:
+                self.drop(peer, "it fell silent while it was being synchronised")
 
     def needed_from(self) -> Zxid:
         """What lies above it in the history is still needed by a synchronisation."""
@@ -156,18 +165,23 @@ class Streams:
         overdue = []
         for peer, follower in self.followers.items():
             if follower.streaming:
-                node.send(peer, Proposal(self.epoch, follower.stream, prev, entries, node.commit))
+                node.send(peer, Proposal(self.epoch, follower.stream, prev, entries, self.committed()))
                 follower.sent(entries[-1].zxid, size)
                 if follower.in_flight_bytes > node.config.in_flight_bytes_max:
                     overdue.append(peer)
         for peer in overdue:
             self.drop(peer, "it acknowledges too slowly, and must be synchronised again")
 
+    def committed(self) -> Zxid:
+        """What may be told to be committed: nothing before this epoch's own marker is."""
+        commit = self.node.commit
+        return commit if epoch_of(commit) == self.epoch else Zxid(0)
+
     def tell_commit(self) -> None:
         """Tell the commit point to all, when no proposal is about to carry it."""
         for peer, follower in self.followers.items():
             if follower.streaming:
-                self.node.send(peer, Commit(self.epoch, follower.stream, self.node.commit))
+                self.node.send(peer, Commit(self.epoch, follower.stream, self.committed()))
 
     def send_to_all(self, message_for: Callable[[Follower], Message]) -> None:
         """Send to every follower that has promised, each its own stream's message."""
