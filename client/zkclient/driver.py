@@ -19,9 +19,10 @@ from zk.model.events import WatchMode
 from zk.model.record import Zxid
 from zk.model.replies import Reply
 from zk.model.requests import ClientRequest
+from zkclient.calls import Orphaned, Outcome, Pending, Settle
 from zkclient.errors import ClientClosedError
 from zkclient.hosts import split_host
-from zkclient.machine import Close, Machine, Notify, Open, Orphaned, Outcome, Pending, Settled, StateChanged
+from zkclient.machine import Close, Machine, Notify, Open, Settled, StateChanged
 from zkclient.results import State
 from zkclient.watchers import Notified, Stream
 
@@ -159,7 +160,7 @@ class Driver:
     def post(
         self,
         request: ClientRequest,
-        settle: Callable[[Outcome], object] | None = None,
+        settle: Settle | None = None,
         *,
         watch: Notified | None = None,
     ) -> None:

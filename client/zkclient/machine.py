@@ -8,8 +8,7 @@ A write keeps its xid for as long as the session lives. After a reconnect all th
 same xids: the service answers a write that it has already done from memory, so nothing is done twice.
 """
 
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from enum import Enum
 from functools import partial
 from math import inf
@@ -18,44 +17,31 @@ import zk
 from zk.model.chance import Chance
 from zk.model.errors import APIError, BadArgumentsError, NoNodeError, SessionMovedError, ZKError
 from zk.model.errors import SessionExpiredError as ExpiredByService
-from zk.model.events import WatcherType, WatchEvent, WatchMode
+from zk.model.events import EventType, WatcherType, WatchEvent, WatchMode
 from zk.model.record import SessionId, Zxid, record
 from zk.model.replies import ConnectReply, Reply
 from zk.model.requests import (
     AddAuth,
-    Call,
-    Check,
     ClientRequest,
     CloseSession,
     Connect,
-    Create,
-    Delete,
     Exists,
     GetChildren,
     GetData,
-    Multi,
     Ping,
     RemoveWatches,
-    SetAcl,
-    SetData,
+    SetWatches,
 )
 from zk.wire.native import ClientConnection, ProtocolError
+from zkclient.calls import Calls, Orphaned, Outcome, Pending, Settle, Then
 from zkclient.errors import ClientClosedError, ConnectionLossError, OperationTimeoutError, SessionExpiredError
 from zkclient.results import State
+from zkclient.rotation import Rotation
 from zkclient.watchers import Notified, Stream, Watchers, add_watch
 
 CLIENT_NAME = f"zkclient {zk.__version__}"
 IN_FLIGHT_MAX = 1_000  # calls sent and unanswered; well below what a server takes or remembers
-RETRY_DELAY_MS_MIN = 20
-RETRY_DELAY_MS_MAX = 1_000
 STABLE_MS = 1_000  # a connection that lived shorter than this counts as a failed attempt
-
-WRITES = frozenset({Create, Delete, SetData, SetAcl, Check, Multi, AddAuth, CloseSession})
-
-Outcome = Reply | Exception
-Settle = Callable[[Outcome], object]
-Orphaned = Callable[[Reply], ClientRequest | None]
-
 
 # ---- actions
 
@@ -107,46 +93,11 @@ class Phase(Enum):
     CLOSED = "closed for good"
 
 
-class Pending:
-    """A call that is not answered yet. `settle` is None if nobody waits for the answer (any more)."""
-
-    __slots__ = (
-        "at_least",
-        "deadline_ms",
-        "internal",
-        "linearizable",
-        "losses",
-        "orphaned",
-        "request",
-        "sent",
-        "settle",
-        "then",
-        "write",
-        "xid",
-    )
-
-    def __init__(self, xid: int, request: ClientRequest, settle: Settle | None) -> None:
-        self.xid = xid
-        self.request = request
-        self.settle = settle
-        self.write = type(request) in WRITES
-        self.internal = False  # belongs to one connection, and is never sent again
-        self.sent = False
-        self.deadline_ms = inf
-        self.at_least = Zxid(0)
-        self.linearizable = False
-        self.losses = 0  # how often the session had been lost when the call was made
-        self.then: Callable[[Reply], None] | None = None  # what the machine itself does with the answer
-        self.orphaned: Orphaned | None = None
-
-
 class Machine:
     """One session. `servers` are 'host:port'; `chance` shuffles them and spreads retries."""
 
     def __init__(self, servers: Sequence[str], session_timeout_ms: int, chance: Chance) -> None:
-        self._servers = tuple(servers)
         self._wanted_timeout_ms = session_timeout_ms
-        self._chance = chance
         self._actions: list[Action] = []
         self._phase = Phase.IDLE
 
@@ -156,12 +107,9 @@ class Machine:
         self._secret = b""
         self._losses = 0
         self._credentials: list[AddAuth] = []
+        self._credentials_due: list[AddAuth] = []  # what this session has not been told yet
 
-        self._xid = 0
-        self._unsent: deque[Pending] = deque()
-        self._in_flight: deque[Pending] = deque()  # in the order of sending, which is that of the answers
-        self._writes: deque[Pending] = deque()  # the writes among them that count for the floor
-        self._earliest_deadline_ms = inf
+        self._calls = Calls(IN_FLIGHT_MAX)
 
         self.watchers = Watchers()
         self._replies = 0
@@ -170,10 +118,7 @@ class Machine:
         self._event_zxid = Zxid(0)
         self.last_zxid = Zxid(0)
 
-        self.server = ""  # the one that is attached to or tried
-        self._untried: list[str] = []
-        self._rounds = 0
-        self._failures: dict[str, str] = {}
+        self._servers = Rotation(servers, chance)
         self._wire = ClientConnection(CLIENT_NAME)
         self._out: list[bytes] = []
         self._attempt_until_ms = inf
@@ -215,7 +160,7 @@ class Machine:
     @property
     def wake_ms(self) -> float:
         """When `tick` is due, at the latest."""
-        wake = self._earliest_deadline_ms
+        wake = self._calls.earliest_deadline_ms
         if self._phase is Phase.ATTACHED:
             wake = min(wake, self._ping_due_ms, self._heard_ms + self._silence_ms)
         elif self._phase is Phase.WAITING:
@@ -228,7 +173,12 @@ class Machine:
 
     @property
     def pending_calls(self) -> int:
-        return len(self._unsent) + len(self._in_flight)
+        return len(self._calls)
+
+    @property
+    def server(self) -> str:
+        """The server that is attached to, or tried; 'host:port'."""
+        return self._servers.server
 
     @property
     def attached(self) -> bool:
@@ -264,9 +214,7 @@ class Machine:
         if self._phase is Phase.CLOSED:
             raise ClientClosedError("the client is closed")
         self.calls += 1
-        self._xid += 1
-        pending = Pending(self._xid, request, settle)
-        pending.deadline_ms = deadline_ms
+        pending = self._calls.new(request, settle, deadline_ms)
         pending.at_least = Zxid(at_least)
         pending.linearizable = linearizable
         pending.losses = self._losses
@@ -277,23 +225,18 @@ class Machine:
             pending.then = partial(self._authenticated, request)
         elif type(request) is CloseSession:
             pending.then = self._session_closed
-        if self._phase is Phase.ATTACHED and not self._unsent and len(self._in_flight) < IN_FLIGHT_MAX:
+        if self._phase is Phase.ATTACHED and self._calls.may_send_new:
             self._send(pending)
         else:
-            self._unsent.append(pending)
+            self._calls.wait(pending)
             if self._phase is Phase.IDLE:
-                self._start_round(now_ms)
-        if deadline_ms < self._earliest_deadline_ms:
-            self._earliest_deadline_ms = deadline_ms
+                self._open(now_ms, self._servers.start_round())
         return pending
 
     def abandon(self, pending: Pending) -> None:
         """Nobody waits for this call any more. What was sent can't be called back; what was not, is withdrawn."""
-        if pending.settle is None:
-            return
-        pending.settle = None
-        if not pending.sent:
-            self._unsent.remove(pending)
+        if pending.settle is not None:
+            self._calls.abandon(pending)
 
     def watch(self, now_ms: float, path: str, mode: WatchMode, since: Zxid | None, notified: Notified) -> Stream:
         """Begin a stream of events; each comes as Notify, until `unwatch`."""
@@ -304,7 +247,7 @@ class Machine:
         if self._phase is Phase.ATTACHED:
             self._register_stream(stream)
         elif self._phase is Phase.IDLE:
-            self._start_round(now_ms)
+            self._open(now_ms, self._servers.start_round())
         return stream
 
     def unwatch(self, stream: Stream) -> None:
@@ -320,12 +263,11 @@ class Machine:
             return
         self._phase = Phase.CLOSED
         self._actions.append(Close())
-        for pending in [*self._in_flight, *self._unsent]:
+        for pending in self._calls:
             self._settle(pending, ClientClosedError("the client was closed before the answer came"))
         for stream in self.watchers.streams():
             self._actions.append(Notify(stream.token, ClientClosedError("the client was closed")))
-        self._in_flight.clear()
-        self._unsent.clear()
+        self._calls.clear()
         self._out.clear()
         self._set_state(State.CLOSED)
 
@@ -338,33 +280,20 @@ class Machine:
         self._connect_sent_ms = self._heard_ms = now_ms
         self._wire = ClientConnection(CLIENT_NAME)
         connect = Connect(self.session_id, self._secret, self._wanted_timeout_ms, self.last_zxid)
-        self._xid += 1
-        self._out += (self._wire.hello(), self._wire.call(Call(self._xid, connect)))
+        self._out += (self._wire.hello(), self._wire.call(self._calls.as_sent(self._calls.new(connect, None, inf))))
 
     def disconnected(self, now_ms: float, reason: str) -> None:
         """The connection is gone, or was not to be had."""
         if self._phase is Phase.CLOSED:
             return
-        self._failures[self.server] = reason
-        was_attached = self._phase is Phase.ATTACHED
         self._out.clear()
-        if was_attached:
-            self.watchers.suspend(self._replies, self._complete)
-            self._registering = 0
-            self._requeue()
-            if self.state is not State.LOST:
-                self._set_state(State.SUSPENDED)
-            if now_ms - self._attached_ms >= STABLE_MS:
-                self._rounds = 0
-                self._start_round(now_ms)
-                return
-        elif self._untried:
-            self._open_next(now_ms)
-            return
-        delay_ms = min(RETRY_DELAY_MS_MIN << min(self._rounds, 10), RETRY_DELAY_MS_MAX)
-        self._rounds += 1
-        self._phase = Phase.WAITING
-        self._retry_ms = now_ms + delay_ms * self._chance.randrange(500, 1000) / 1000
+        next_server = self._servers.failed(reason)
+        if self._phase is Phase.ATTACHED:
+            self._detached(now_ms)
+        elif next_server is not None:
+            self._open(now_ms, next_server)
+        else:
+            self._pause(now_ms)
 
     def received(self, now_ms: float, data: bytes) -> None:
         """Bytes have come on the connection."""
@@ -383,7 +312,7 @@ class Machine:
                     self._event(item)
             elif self._phase is Phase.ATTACHING and type(item) is Reply:
                 self._attach_answered(now_ms, item)
-        if self._unsent and self._phase is Phase.ATTACHED:
+        if self._phase is Phase.ATTACHED:
             self._send_waiting()
 
     def tick(self, now_ms: float) -> None:
@@ -402,30 +331,36 @@ class Machine:
             what = "no connection" if phase is Phase.OPENING else "connected, but no answer"
             self._drop(now_ms, f"{what} within {self._attempt_ms:.0f} ms")
         elif phase is Phase.WAITING and now_ms >= self._retry_ms:
-            self._start_round(now_ms)
-        if now_ms >= self._earliest_deadline_ms:
-            self._end_overdue_calls(now_ms)
+            self._open(now_ms, self._servers.start_round())
+        if now_ms >= self._calls.earliest_deadline_ms:
+            for pending, settle in self._calls.end_overdue(now_ms):
+                self._actions.append(Settled(settle, self._overdue(pending)))
 
     def _drop(self, now_ms: float, reason: str) -> None:
         self._actions.append(Close())
         self.disconnected(now_ms, reason)
 
-    def _start_round(self, now_ms: float) -> None:
-        """Try every server once, in random order; the one that just failed comes last."""
-        servers = [server for server in self._servers if server != self.server]
-        for last in range(len(servers) - 1, 0, -1):
-            other = self._chance.randrange(0, last + 1)
-            servers[last], servers[other] = servers[other], servers[last]
-        if self.server:
-            servers.append(self.server)
-        self._untried = servers
-        self._open_next(now_ms)
-
-    def _open_next(self, now_ms: float) -> None:
-        self.server = self._untried.pop(0)
+    def _open(self, now_ms: float, server: str) -> None:
         self._phase = Phase.OPENING
         self._attempt_until_ms = now_ms + self._attempt_ms
-        self._actions.append(Open(self.server))
+        self._actions.append(Open(server))
+
+    def _pause(self, now_ms: float) -> None:
+        self._phase = Phase.WAITING
+        self._retry_ms = now_ms + self._servers.pause_ms()
+
+    def _detached(self, now_ms: float) -> None:
+        """The connection that carried the session is gone."""
+        self.watchers.suspend(self._replies, self._complete)
+        self._registering = 0
+        self._calls.connection_lost()
+        if self.state is not State.LOST:
+            self._set_state(State.SUSPENDED)
+        if now_ms - self._attached_ms >= STABLE_MS:
+            self._servers.proven()
+            self._open(now_ms, self._servers.start_round())
+        else:
+            self._pause(now_ms)
 
     @property
     def _attempt_ms(self) -> float:
@@ -438,12 +373,13 @@ class Machine:
         if isinstance(body, ExpiredByService) or (isinstance(body, ConnectReply) and body.session_id == 0):
             self._actions.append(Close())
             self._expire("the service says that the session is over")
-            self._start_round(now_ms)
+            self._open(now_ms, self._servers.start_round())
             return
         if not isinstance(body, ConnectReply):
             self._drop(now_ms, f"refused: {body}")
             return
-        is_new = body.session_id != self.session_id
+        if body.session_id != self.session_id:
+            self._credentials_due = list(self._credentials)
         self.session_id = body.session_id
         self._secret = body.secret
         self.session_timeout_ms = body.timeout_ms
@@ -451,17 +387,15 @@ class Machine:
         self._phase = Phase.ATTACHED
         self._attached_ms = now_ms
         self._ping_due_ms = self._connect_sent_ms + body.timeout_ms / 3
-        self._untried.clear()
-        self._failures.clear()
+        self._servers.found()
         self._set_state(State.CONNECTED)
-        if is_new:
-            for credential in self._credentials:
-                self._send_internal(credential, None)
+        for credential in self._credentials_due:
+            self._send_internal(credential, partial(self._authenticated, credential))
         since = Zxid(max(self._complete, self._event_zxid - 1))
         assert self._wire.server is not None
         for request in self.watchers.set_again(since, self._wire.server.limits.paths_per_set_watches_max):
             self._registering += 1
-            self._send_internal(request, self._registered)
+            self._send_internal(request, partial(self._set_again, request))
         for stream in self.watchers.streams():
             self._register_stream(stream)
         self._send_waiting()
@@ -480,17 +414,11 @@ class Machine:
         self._set_state(State.LOST)
 
     def _expire(self, reason: str) -> None:
-        """The session is over: its writes can't be finished. Reads, and writes called since the loss was announced,
-        wait for the next session."""
+        """The session is over, and can't finish its writes."""
         if self.state is not State.LOST:
             self._lose()
-        waiting: deque[Pending] = deque()
-        for pending in self._unsent:
-            if pending.write and (pending.sent or pending.settle is None or pending.losses < self._losses):
-                self._settle(pending, SessionExpiredError("", reason, maybe_applied=pending.sent))
-            else:
-                waiting.append(pending)
-        self._unsent = waiting
+        for pending in self._calls.session_over(self._losses):
+            self._settle(pending, SessionExpiredError("", reason, maybe_applied=pending.sent))
         self.session_id = SessionId(0)
         self._secret = b""
         self.session_timeout_ms = self._wanted_timeout_ms
@@ -500,7 +428,9 @@ class Machine:
         self.close()
 
     def _authenticated(self, request: AddAuth, reply: Reply) -> None:
-        if not isinstance(reply.body, APIError) and request not in self._credentials:
+        if request in self._credentials_due:
+            self._credentials_due.remove(request)
+        elif not isinstance(reply.body, APIError) and request not in self._credentials:
             self._credentials.append(request)
 
     def _set_state(self, state: State) -> None:
@@ -511,61 +441,36 @@ class Machine:
     # ---- sending
 
     def _send(self, pending: Pending) -> None:
-        floor = 0
-        if pending.write:
-            floor = self._writes[0].xid if self._writes else pending.xid
-        call = Call(pending.xid, pending.request, floor, pending.at_least, pending.linearizable)
         try:
-            self._out.append(self._wire.call(call))
+            self._out.append(self._wire.call(self._calls.as_sent(pending)))
         except BadArgumentsError as error:
             self._settle(pending, error)
-            return
-        if pending.write:
-            self._writes.append(pending)
-        pending.sent = True
-        self._in_flight.append(pending)
+        else:
+            self._calls.sent(pending)
 
-    def _send_internal(self, request: ClientRequest, then: Callable[[Reply], None] | None) -> None:
-        self._xid += 1
-        pending = Pending(self._xid, request, None)
-        pending.internal = pending.sent = True
-        pending.write = False
+    def _send_internal(self, request: ClientRequest, then: Then | None) -> None:
+        pending = self._calls.new(request, None, inf)
+        pending.internal = True
         pending.then = then
-        self._in_flight.append(pending)
-        self._out.append(self._wire.call(Call(pending.xid, request)))
+        self._send(pending)
 
     def _send_waiting(self) -> None:
-        unsent = self._unsent
-        while unsent and len(self._in_flight) < IN_FLIGHT_MAX:
-            self._send(unsent.popleft())
-
-    def _requeue(self) -> None:
-        """Everything unanswered that still matters is to be sent again, in its old order and under its old xids."""
-        again = [p for p in self._in_flight if not p.internal and (p.write or p.settle is not None)]
-        self._unsent.extendleft(reversed(again))
-        self._in_flight.clear()
-        self._writes.clear()
+        while (pending := self._calls.next_to_send()) is not None:
+            self._send(pending)
 
     # ---- answers
 
     def _answered(self, now_ms: float, reply: Reply) -> None:
-        in_flight = self._in_flight
         body = reply.body
-        if not in_flight or in_flight[0].xid != reply.xid:
-            if not self._refused(reply):
-                self._drop(now_ms, f"the server answered call {reply.xid} out of turn")
-            return
-        if isinstance(body, APIError):
-            if isinstance(body, SessionMovedError):
-                self._drop(now_ms, f"refused: {body}")
-                return
+        if isinstance(body, SessionMovedError | ExpiredByService):
+            self._drop(now_ms, f"refused: {body}")
             if isinstance(body, ExpiredByService):
-                self._drop(now_ms, f"refused: {body}")
                 self._expire(body.hint)
-                return
-        pending = in_flight.popleft()
-        if pending.write:
-            self._writes.popleft()
+            return
+        pending = self._calls.answered(reply.xid)
+        if pending is None:
+            self._refused(now_ms, reply)
+            return
         self._replies += 1
         zxid = reply.zxid
         if zxid > self.last_zxid:
@@ -581,49 +486,31 @@ class Machine:
             if undo is not None:
                 self.call(now_ms, undo)
 
-    def _refused(self, reply: Reply) -> bool:
-        """A server that can't understand a call says so at once, before it answers earlier ones. Whether that is what
-        `reply` is."""
-        pending = next((pending for pending in self._in_flight if pending.xid == reply.xid), None)
-        if pending is None or not isinstance(reply.body, APIError):
-            return False
-        self._in_flight.remove(pending)
-        if pending in self._writes:
-            self._writes.remove(pending)
+    def _refused(self, now_ms: float, reply: Reply) -> None:
+        """A server that can't understand a call may say so before it answers earlier ones. Nothing else comes out of
+        turn."""
+        pending = self._calls.refused(reply.xid) if isinstance(reply.body, APIError) else None
+        if pending is None:
+            self._drop(now_ms, f"the server answered call {reply.xid} out of turn")
+            return
         if pending.then is not None:
             pending.then(reply)
-        self._settle(pending, reply.body)
-        return True
+        if pending.settle is not None:
+            self._actions.append(Settled(pending.settle, reply))
 
     def _settle(self, pending: Pending, error: Exception) -> None:
         if pending.settle is not None:
             self._actions.append(Settled(pending.settle, error))
             pending.settle = None
 
-    def _end_overdue_calls(self, now_ms: float) -> None:
-        self._earliest_deadline_ms = inf
-        overdue = []
-        for pending in [*self._in_flight, *self._unsent]:
-            if pending.settle is None:
-                continue
-            if pending.deadline_ms <= now_ms:
-                overdue.append(pending)
-            elif pending.deadline_ms < self._earliest_deadline_ms:
-                self._earliest_deadline_ms = pending.deadline_ms
-        for pending in overdue:
-            error = self._overdue(pending)
-            if not pending.sent:
-                self._unsent.remove(pending)
-            self._settle(pending, error)
-
     def _overdue(self, pending: Pending) -> ConnectionLossError | OperationTimeoutError:
         if self._phase is Phase.ATTACHED:
             text = f"{self.server} did not answer in time"
         else:
-            tried = [f"{server}: {reason}" for server, reason in self._failures.items()]
-            if self._phase in (Phase.OPENING, Phase.ATTACHING):
-                tried.append(f"{self.server}: no answer yet")
-            text = f"no server to be had in time ({'; '.join(tried)})"
+            tried = self._servers.tried()
+            if self._phase is not Phase.WAITING:
+                tried += f"{'; ' if tried else ''}{self.server}: no answer yet"
+            text = f"no server to be had in time ({tried})"
         if not pending.sent and self._phase is not Phase.ATTACHED:
             return ConnectionLossError(text)
         return OperationTimeoutError(text, maybe_applied=pending.sent and pending.write)
@@ -656,8 +543,11 @@ class Machine:
         self._registering += 1
         self._send_internal(add_watch(stream), partial(self._stream_registered, stream))
 
-    def _registered(self, _: Reply) -> None:
+    def _set_again(self, request: SetWatches, reply: Reply) -> None:
         self._registering -= 1
+        if isinstance(reply.body, APIError):
+            for path, notified in self.watchers.give_up(request):
+                self._actions.append(Notify(notified, WatchEvent(EventType.RESYNC, path, reply.zxid)))
 
     def _stream_registered(self, stream: Stream, reply: Reply) -> None:
         self._registering -= 1

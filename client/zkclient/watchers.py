@@ -199,6 +199,18 @@ class Watchers:
             requests.append(SetWatches(seen, tuple(data), tuple(exist), tuple(child)))
         return requests
 
+    def give_up(self, request: SetWatches) -> list[tuple[str, Notified]]:
+        """Forget the watchers that `request` was to set again: it was refused. They are to read again for themselves."""
+        found: list[tuple[str, Notified]] = []
+        for paths, table in (
+            (request.data, self._data),
+            (request.exist, self._exist),
+            (request.child, self._child),
+        ):
+            for path in paths:
+                found += [(path, token) for token in table.pop(path, ())]
+        return found
+
 
 def add_watch(stream: Stream) -> AddWatch:
     """The request that begins, or resumes, a stream."""

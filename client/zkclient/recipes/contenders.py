@@ -24,9 +24,9 @@ from zk.model.paths import basename, join
 from zk.model.record import SessionId, Zxid, record
 from zk.model.replies import Created, DataReply, Reply
 from zk.model.requests import Check, Create, CreateMode, Delete, GetData, Multi
+from zkclient.calls import Outcome
 from zkclient.driver import Driver
 from zkclient.errors import LockLost, OperationTimeoutError, SessionExpiredError
-from zkclient.machine import Outcome
 from zkclient.results import State
 
 if TYPE_CHECKING:

@@ -1,0 +1,181 @@
+"""The calls of a session that are not answered yet: their order, their xids, their deadlines. Pure.
+
+In two queues, each in the order of the xids: what is on its way, and what waits to be sent. Calls that the machine
+makes for itself (pings, watches to be set again) travel among the first, but belong to one connection only.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from math import inf
+
+from zk.model.record import Zxid
+from zk.model.replies import Reply
+from zk.model.requests import (
+    AddAuth,
+    Call,
+    Check,
+    ClientRequest,
+    CloseSession,
+    Create,
+    Delete,
+    Multi,
+    SetAcl,
+    SetData,
+)
+
+WRITES = frozenset({Create, Delete, SetData, SetAcl, Check, Multi, AddAuth, CloseSession})
+
+Outcome = Reply | Exception
+Settle = Callable[[Outcome], object]
+Then = Callable[[Reply], None]
+Orphaned = Callable[[Reply], ClientRequest | None]
+
+
+class Pending:
+    """One unanswered call."""
+
+    __slots__ = (
+        "at_least",
+        "deadline_ms",
+        "internal",
+        "linearizable",
+        "losses",
+        "orphaned",
+        "request",
+        "sent",
+        "settle",
+        "then",
+        "write",
+        "xid",
+    )
+
+    def __init__(self, xid: int, request: ClientRequest, settle: Settle | None) -> None:
+        self.xid = xid
+        self.request = request
+        self.settle = settle  # who waits for the outcome; None: nobody (any more)
+        self.write = type(request) in WRITES
+        self.internal = False  # the machine's own: belongs to one connection, and is never sent again
+        self.sent = False  # at least once
+        self.deadline_ms = inf
+        self.at_least = Zxid(0)
+        self.linearizable = False
+        self.losses = 0  # how often the session had been lost when the call was made
+        self.then: Then | None = None  # what the machine does with the answer
+        self.orphaned: Orphaned | None = None  # what undoes the call if it is answered when nobody waits any more
+
+
+class Calls:
+    """All unanswered calls of a session. `in_flight_max` bounds how many are on their way."""
+
+    def __init__(self, in_flight_max: int) -> None:
+        self._in_flight_max = in_flight_max
+        self._xid = 0
+        self._unsent: deque[Pending] = deque()
+        self._in_flight: deque[Pending] = deque()  # in the order of sending, which is that of the answers
+        self._writes: deque[Pending] = deque()  # the session's writes among them
+        self.earliest_deadline_ms = inf  # no deadline is before
+
+    def __len__(self) -> int:
+        return len(self._unsent) + len(self._in_flight)
+
+    def __iter__(self) -> Iterator[Pending]:
+        yield from self._in_flight
+        yield from self._unsent
+
+    def new(self, request: ClientRequest, settle: Settle | None, deadline_ms: float) -> Pending:
+        """A call with the next xid; in no queue yet."""
+        self._xid += 1
+        if deadline_ms < self.earliest_deadline_ms:
+            self.earliest_deadline_ms = deadline_ms
+        pending = Pending(self._xid, request, settle)
+        pending.deadline_ms = deadline_ms
+        return pending
+
+    # ---- sending
+
+    @property
+    def may_send_new(self) -> bool:
+        """Whether a new call may be sent at once: nothing waits before it, and there is room."""
+        return not self._unsent and len(self._in_flight) < self._in_flight_max
+
+    def wait(self, pending: Pending) -> None:
+        """Queue it to be sent later."""
+        self._unsent.append(pending)
+
+    def next_to_send(self) -> Pending | None:
+        """Take the oldest call that waits, if there is room for it."""
+        if self._unsent and len(self._in_flight) < self._in_flight_max:
+            return self._unsent.popleft()
+        return None
+
+    def as_sent(self, pending: Pending) -> Call:
+        """The call as it is to be sent. A write tells its floor: every answer to a write below it has come."""
+        floor = 0
+        if pending.write and not pending.internal:
+            floor = self._writes[0].xid if self._writes else pending.xid
+        return Call(pending.xid, pending.request, floor, pending.at_least, pending.linearizable)
+
+    def sent(self, pending: Pending) -> None:
+        """It is on its way."""
+        pending.sent = True
+        self._in_flight.append(pending)
+        if pending.write and not pending.internal:
+            self._writes.append(pending)
+
+    # ---- ending
+
+    def answered(self, xid: int) -> Pending | None:
+        """Take out the oldest call on its way, if its xid is this one."""
+        in_flight = self._in_flight
+        if not in_flight or in_flight[0].xid != xid:
+            return None
+        pending = in_flight.popleft()
+        if self._writes and self._writes[0] is pending:
+            self._writes.popleft()
+        return pending
+
+    def refused(self, xid: int) -> Pending | None:
+        """Take out the call on its way with this xid, wherever it stands."""
+        pending = next((pending for pending in self._in_flight if pending.xid == xid), None)
+        if pending is not None:
+            self._in_flight.remove(pending)
+            if pending in self._writes:
+                self._writes.remove(pending)
+        return pending
+
+    def abandon(self, pending: Pending) -> None:
+        """Nobody waits for it any more. What was sent can't be called back; what was not, is withdrawn."""
+        pending.settle = None
+        if not pending.sent:
+            self._unsent.remove(pending)
+
+    def end_overdue(self, now_ms: float) -> list[tuple[Pending, Settle]]:
+        """Abandon the calls whose deadline has passed; with each, who has waited for it."""
+        waiting = [(pending, pending.settle) for pending in self if pending.settle is not None]
+        overdue = [(pending, settle) for pending, settle in waiting if pending.deadline_ms <= now_ms]
+        for pending, _ in overdue:
+            self.abandon(pending)
+        self.earliest_deadline_ms = min(
+            (pending.deadline_ms for pending, _ in waiting if pending.deadline_ms > now_ms), default=inf
+        )
+        return overdue
+
+    def connection_lost(self) -> None:
+        """Everything on its way that still matters is to be sent again, in its old order and under its old xid."""
+        again = [p for p in self._in_flight if not p.internal and (p.write or p.settle is not None)]
+        self._unsent.extendleft(reversed(again))
+        self._in_flight.clear()
+        self._writes.clear()
+
+    def session_over(self, losses: int) -> list[Pending]:
+        """Take out the writes that belong to the session that ended: all that were sent, or called before the last of
+        its `losses` was announced. Reads, and later writes, wait for the next session."""
+        ended = [p for p in self._unsent if p.write and (p.sent or p.settle is None or p.losses < losses)]
+        gone = set(ended)
+        self._unsent = deque(p for p in self._unsent if p not in gone)
+        return ended
+
+    def clear(self) -> None:
+        self._unsent.clear()
+        self._in_flight.clear()
+        self._writes.clear()
