@@ -25,6 +25,7 @@ from zk.storage.segment import (
 
 T = TypeVar("T")
 RECORDS_PER_REWRITTEN_BATCH = 1_000
+SMALL_SEGMENTS = 16  # so many fit into the space of a full one
 
 
 class LogWriter:
@@ -130,8 +131,7 @@ class LogWriter:
             first += len(part)
         data = b"".join(pieces)
         name, tmp = segment_name(number), segment_name(number) + TMP
-        self._size = max(self._segment_bytes, len(data) + room)
-        self._file = self._with_ballast(lambda: self._directory.create(tmp, self._size))
+        self._file = self._create(tmp, len(data) + room)
         self._file.write(0, data)
         self._file.sync()
         self._directory.rename(tmp, name)
@@ -141,6 +141,17 @@ class LogWriter:
         self._seed, self._chain, self._first = seed, chain, first
         self._offset = self._durable_upto = len(data)
         self.position.advance(records)
+
+    def _create(self, name: str, least_bytes: int) -> File:
+        """A new segment's file; a small one when the disk is nearly full."""
+        self._size = max(self._segment_bytes, least_bytes)
+        try:
+            return self._directory.create(name, self._size)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+        self._size = max(self._segment_bytes // SMALL_SEGMENTS, least_bytes)
+        return self._with_ballast(lambda: self._directory.create(name, self._size))
 
     def _rotate(self, body_bytes: int) -> None:
         """Finish the newest segment and begin the next, with space for a batch of `body_bytes`."""
