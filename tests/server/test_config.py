@@ -26,6 +26,7 @@ def from_flags(**flags: Flag) -> ServerConfig:
 def test_without_any_setting_one_server_is_alone_on_the_usual_port() -> None:
     assert load_config(None, {}, {}) == ServerConfig(
         id=ServerId(1),
+        cluster="zk",
         listen=Address("127.0.0.1", 2181),
         data=Path("zk-data"),
         peers=(),
@@ -40,6 +41,7 @@ def test_every_key_of_a_file_is_read(tmp_path: Path) -> None:
         tmp_path,
         """
         id = 2
+        cluster = "test-1.a"
         listen = "[::1]:2182"
         data = "/var/lib/zk"
         tick_ms = 100
@@ -56,6 +58,7 @@ def test_every_key_of_a_file_is_read(tmp_path: Path) -> None:
     )
     assert config == ServerConfig(
         id=ServerId(2),
+        cluster="test-1.a",
         listen=Address("::1", 2182),
         data=Path("/var/lib/zk"),
         peers=((ServerId(1), Address("one.example", 3001)), (ServerId(2), Address("two.example", 3001))),
@@ -101,7 +104,10 @@ def test_variables_that_orchestrators_set_for_a_service_called_zk_are_not_ours()
     ("text", "complaint"),
     [
         ("lisen = 'x:1'", "unknown key 'lisen'; did you mean 'listen'?"),
-        ("zzz = 1", "unknown key 'zzz'; known are id, listen, data, peers, tick_ms, session_timeout_ms, limits"),
+        (
+            "zzz = 1",
+            "unknown key 'zzz'; known are id, cluster, listen, data, peers, tick_ms, session_timeout_ms, limits",
+        ),
         ("[limits]\nconection_max = 1", "unknown key 'conection_max' in [limits]; did you mean 'connections_max'?"),
         ("[limits]\nsession_timeout_ms_min = 1", "is set by session_timeout_ms"),
         ("[limits]\nframe_bytes_max = 0", "limits.frame_bytes_max: 0 is not allowed; a whole number from 1 to"),
@@ -109,6 +115,7 @@ def test_variables_that_orchestrators_set_for_a_service_called_zk_are_not_ours()
         ("id = 256", "id: 256 is not allowed; a whole number from 1 to 255 is"),
         ("id = true", "id: True is not allowed"),
         ("tick_ms = 1.5", "tick_ms: 1.5 is not allowed"),
+        ("cluster = 'a b'", "cluster: 'a b' is not allowed; 1 to 64 letters, digits, '.', '_' and '-' are"),
         ("data = ''", "data: '' is not allowed; the path of a directory is"),
         ("session_timeout_ms = 4000", "session_timeout_ms: 4000 is not allowed; MIN:MAX in milliseconds is"),
         ("id = 1\n[peers]\n1 = 'a:0'", "peers: 1: 'a:0' is not allowed; HOST:PORT is, with a port from 1 to 65535"),

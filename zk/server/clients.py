@@ -36,7 +36,7 @@ class Clients:
     """All client connections of one server. Its methods are called between two waits of the runtime, never
     concurrently.
 
-    `step` feeds an event to the replica and performs its effects, `post` does so later in the round. `backlogged`
+    `now_ms` is kept up to date by the runtime. `step` feeds an event to the replica and performs its effects, `post` does so later in the round. `backlogged`
     says whether the replica wants to be left alone with new calls for a while.
     """
 
@@ -86,9 +86,9 @@ class Clients:
     def listen(self, listening: socket.socket) -> None:
         self._listeners.append(Listener(self.poller, listening, self._accepted))
 
-    def tick(self, now_ms: int) -> None:
+    def tick(self) -> None:
         """Time has passed: end what takes too long."""
-        self.now_ms = now_ms
+        now_ms = self.now_ms
         for listener in self._listeners:
             listener.tick(now_ms)
         for connection in _due(self._handshakes, now_ms):
@@ -130,8 +130,8 @@ class Clients:
             listener.close()
         self._listeners.clear()
         for connection in list(self._connections.values()):
-            connection.pending = []
-            self.flush_later(connection)
+            connection.pending = ()
+            connection.flush()
 
     def close_all(self, reason: str) -> None:
         for connection in list(self._connections.values()):
@@ -301,8 +301,8 @@ class ClientConnection:
             clients.step(ClientReceived(self.id, calls))
             left -= len(calls)
             slice_calls *= 2
-        if self.pending or self._full:
-            clients.flush_later(self)  # which sees to it that the socket is left alone
+        if self.pending or self._full or self._interest != READ:
+            clients.flush_later(self)  # which decides whether the socket is read
 
     @property
     def _full(self) -> bool:

@@ -38,7 +38,7 @@ SILENT_LOSS_MS = 5_000  # bytes unacknowledged for so long mean that the network
 class Peers:
     """All connections to other servers. Its methods are called between two waits of the runtime, never concurrently.
 
-    `step` feeds an event to the replica and performs its effects, `post` does so later in the round.
+    `now_ms` is kept up to date by the runtime. `step` feeds an event to the replica and performs its effects, `post` does so later in the round.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Peers:
             try:
                 dialled = await _dial(address)
             except OSError as error:
-                self.complain(f"server {peer} ({address})", f"can't be reached: {error}")
+                self.complain(f"server {peer} ({address})", f"can't be reached: {error.__cause__ or error}")
             else:
                 link = self._open(dialled, f"server {peer} ({address})", peer)
                 link.flush()
@@ -89,12 +89,12 @@ class Peers:
             await trio.sleep(redial_ms * random.uniform(0.5, 1) / 1_000)
             redial_ms = min(2 * redial_ms, REDIAL_MS_MAX)
 
-    def tick(self, now_ms: int) -> None:
-        self.now_ms = now_ms
+    def tick(self) -> None:
+        """Time has passed: end what takes too long."""
         if self._listener is not None:
-            self._listener.tick(now_ms)
+            self._listener.tick(self.now_ms)
         for link in list(self._links.values()):
-            if link.peer is None and now_ms >= link.hello_until_ms:
+            if link.peer is None and self.now_ms >= link.hello_until_ms:
                 link.drop(f"did not introduce itself within {HELLO_TIMEOUT_MS} ms")
 
     def send(self, connection: ConnectionId, message: Message | ReplicaMessage) -> None:

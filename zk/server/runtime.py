@@ -64,6 +64,7 @@ class Runtime:
         self.now_ms = monotonic_ms()
         self.clients = Clients(poller, limits, self.step, self.post, lambda: replica.backlogged)
         self.peers = Peers(poller, hello, self.step, self.post)
+        self.clients.now_ms = self.peers.now_ms = self.now_ms
         self._replica = replica
         self._log = log
         self._snapshots = snapshots
@@ -119,7 +120,7 @@ class Runtime:
         ready = self._poller.poll()
         if not ready and not self._busy:
             return False
-        self.now_ms = self.clients.now_ms = monotonic_ms()
+        self.now_ms = self.clients.now_ms = self.peers.now_ms = monotonic_ms()
         if self.now_ms >= self._next_tick_ms:
             self._tick()
         for source, bits in ready:
@@ -189,8 +190,8 @@ class Runtime:
         """If the process was paused, this is one long tick; the replica can tell."""
         self._next_tick_ms = self.now_ms + TICK_MS
         self.step(Tick(wall_ms()))
-        self.clients.tick(self.now_ms)
-        self.peers.tick(self.now_ms)
+        self.clients.tick()
+        self.peers.tick()
 
     def _check_conditions(self) -> None:
         waiting = []
