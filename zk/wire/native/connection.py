@@ -28,10 +28,9 @@ from zk.wire.native.handshake import (
     encode_client_hello,
     encode_server_hello,
     raise_farewell,
-    refusal,
 )
 from zk.wire.native.operations import INT63_MAX, WRITES, OperationDecoder, operation_fields
-from zk.wire.native.replies import decode_item, encode_items, reply_bytes_max
+from zk.wire.native.replies import decode_item, encode_farewell, encode_items, reply_bytes_max
 from zk.wire.packing import pack
 
 LINEARIZABLE = -1
@@ -78,35 +77,39 @@ class ServerConnection:
             self._magic, data = _strip_magic(self._magic, data)
         try:
             frames = self._reader.feed(data)
+            if self.client is None and frames:
+                self._greet(frames.pop(0))
+            return self._calls(frames)
         except ProtocolError as error:
-            raise refusal(MarshallingError("", error.reason)) from error
-        if self.client is None:
-            if not frames:
-                return []
-            self._greet(frames.pop(0))
+            raise self._end(MarshallingError("", error.reason)) from error
+        except APIError as error:
+            raise self._end(error) from error
+
+    def _calls(self, frames: Sequence[Frame]) -> list[Call]:
         calls = []
         for frame in frames:
             try:
                 xid, level, op, *fields = frame
             except ValueError:
-                raise refusal(MarshallingError("", "a call must be [xid, level, operation, field, …]")) from None
+                raise MarshallingError("", "a call must be [xid, level, operation, field, …]") from None
             if type(xid) is not int or not 0 <= xid <= INT63_MAX:
-                raise refusal(MarshallingError("", "a call's xid must be an integer from 0 to 2**63 - 1"))
+                raise MarshallingError("", "a call's xid must be an integer from 0 to 2**63 - 1")
             try:
                 request = self._operations.request(op, fields)
                 if type(level) is not int or not -1 <= level <= INT63_MAX:
                     raise MarshallingError("", "a call's level must be an integer from -1 to 2**63 - 1")
+                if level == 0:
+                    calls.append(Call(xid, request))
+                elif level == LINEARIZABLE:
+                    if op in WRITES:
+                        raise MarshallingError("", "the level of a write is its floor, an xid from 0 on")
+                    calls.append(Call(xid, request, 0, Zxid(0), True))
+                elif op in WRITES:
+                    calls.append(Call(xid, request, level))
+                else:
+                    calls.append(Call(xid, request, 0, Zxid(level)))
             except APIError as error:
                 self._refusals.append(Reply(xid, Zxid(0), error))
-                continue
-            if level == 0:
-                calls.append(Call(xid, request))
-            elif op in WRITES:
-                calls.append(Call(xid, request, level))
-            elif level == LINEARIZABLE:
-                calls.append(Call(xid, request, 0, Zxid(0), True))
-            else:
-                calls.append(Call(xid, request, 0, Zxid(level)))
         return calls
 
     def greeting(self) -> bytes:
@@ -122,6 +125,11 @@ class ServerConnection:
     def send(self, items: Sequence[Reply | WatchEvent]) -> bytes:
         """The bytes of answers and events, in this order."""
         return encode_items(items, self._reply_bytes_max)
+
+    def _end(self, error: APIError) -> ProtocolError:
+        """The end of the connection, with `error` for the client to read; the server's magic goes before all else."""
+        opening = self.greeting() if self.client else MAGIC
+        return ProtocolError(error.hint, opening + encode_farewell(error))
 
     def _greet(self, frame: Frame) -> None:
         self.client = decode_client_hello(frame)

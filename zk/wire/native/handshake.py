@@ -3,11 +3,11 @@
 from dataclasses import fields
 from typing import Any
 
-from zk.model.errors import APIError, MarshallingError, UnimplementedError
+from zk.model.errors import MarshallingError, UnimplementedError
 from zk.model.limits import Limits
 from zk.model.record import record
 from zk.wire.framing import Frame, ProtocolError
-from zk.wire.native.replies import FAREWELL_XID, encode_farewell, reply_bytes_max
+from zk.wire.native.replies import FAREWELL_XID, reply_bytes_max
 from zk.wire.packing import pack
 
 MAGIC = b"\xc1zk1"
@@ -77,11 +77,11 @@ def encode_client_hello(hello: ClientHello) -> bytes:
 
 
 def decode_client_hello(frame: Frame) -> ClientHello:
-    """Raises ProtocolError, with a farewell, if the frame is no hello, or comes from a client of another age."""
+    """Raises APIError if the frame is no hello, or comes from a client of another age."""
     try:
         version, version_min, name, features, *_ = frame  # a later version may say more
     except ValueError:
-        raise refusal(MarshallingError("", _FIRST_FRAME)) from None
+        raise MarshallingError("", _FIRST_FRAME) from None
     if (
         type(version) is not int
         or type(version_min) is not int
@@ -91,19 +91,14 @@ def decode_client_hello(frame: Frame) -> ClientHello:
         or len(features) > FEATURES_MAX
         or not all(type(feature) is str and len(feature) <= NAME_LENGTH_MAX for feature in features)
     ):
-        raise refusal(MarshallingError("", _FIRST_FRAME))
+        raise MarshallingError("", _FIRST_FRAME)
     if version < VERSION_MIN or version_min > VERSION:
         spoken = f"the client speaks versions {version_min} to {version}, this server {VERSION_MIN} to {VERSION}"
-        raise refusal(UnimplementedError("", spoken))
+        raise UnimplementedError("", spoken)
     return ClientHello(version, version_min, name, features)
 
 
 _FIRST_FRAME = "the first frame must be [version, lowest version, client name, [feature, …]]"
-
-
-def refusal(error: APIError) -> ProtocolError:
-    """The end of a connection on the server's side, with `error` for the client to read."""
-    return ProtocolError(error.hint, encode_farewell(error))
 
 
 def encode_server_hello(hello: ServerHello) -> bytes:
@@ -127,4 +122,5 @@ def decode_server_hello(frame: Frame) -> ServerHello:
 def raise_farewell(frame: Frame) -> None:
     """If the frame is a server's farewell, raise ProtocolError with what it says."""
     if frame[:1] == (FAREWELL_XID,):
-        raise ProtocolError(f"the server closed the connection: {' '.join(str(part) for part in frame[3:5])}".strip())
+        hint = frame[4] if len(frame) > 4 else "it gave no reason"
+        raise ProtocolError(f"the server closed the connection: {hint}")

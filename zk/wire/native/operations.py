@@ -6,6 +6,7 @@ anybody; a refusal is an APIError with a hint. The framing around an operation i
 
 from collections.abc import Callable, Mapping, Sequence
 from enum import IntEnum
+from functools import lru_cache
 from inspect import signature
 from typing import TypeVar
 
@@ -173,8 +174,13 @@ def _op_and_fields(value: object) -> tuple[object, Sequence[object]]:
     return value[0], value[1:]
 
 
+@lru_cache(maxsize=256)  # taking a signature is slow, and a hostile client may ask for it often
+def _parameters(build: Callable[..., object]) -> list[str]:
+    return list(signature(build).parameters)
+
+
 def _miscounted(op: object, build: Callable[..., object], fields: Sequence[object]) -> MarshallingError:
-    wanted = list(signature(build).parameters)
+    wanted = _parameters(build)
     if len(fields) == len(wanted):
         raise AssertionError(f"operation {op} was decoded wrongly")  # a defect of ours, no fault of the sender's
     return MarshallingError("", f"operation {op} takes {len(wanted)} fields ({', '.join(wanted)}), not {len(fields)}")
@@ -190,6 +196,14 @@ def _number(name: str, value: object, low: int = 0, high: int = INT63_MAX) -> in
 
 def _version(value: object) -> int:
     return _number("version", value, -1, 2**31 - 1)
+
+
+def _binary(name: str, value: object, bytes_max: int, limit: str = "the limit is", path: str = "") -> bytes:
+    if type(value) is not bytes:
+        raise _mistyped(name, "binary", value)
+    if len(value) > bytes_max:
+        raise BadArgumentsError(path, f"{name} has {len(value)} bytes; {limit} {bytes_max}")
+    return value
 
 
 def _flag(name: str, value: object) -> bool:
@@ -275,11 +289,7 @@ class OperationDecoder:
         return value
 
     def _data(self, path: str, value: object) -> bytes:
-        if type(value) is not bytes:
-            raise _mistyped("data", "binary", value)
-        if len(value) > self._data_bytes_max:
-            raise BadArgumentsError(path, f"data has {len(value)} bytes; data_bytes_max is {self._data_bytes_max}")
-        return value
+        return _binary("data", value, self._data_bytes_max, "data_bytes_max is", path)
 
     def _acl(self, path: str, value: object) -> tuple[Acl, ...]:
         if value is None:
@@ -390,19 +400,15 @@ class OperationDecoder:
     # ---- the connection's own
 
     def _connect(self, session_id: object, secret: object, timeout_ms: object, last_zxid: object) -> Connect:
-        if type(secret) is not bytes or len(secret) > SECRET_BYTES_MAX:
-            raise _mistyped("secret", f"binary of at most {SECRET_BYTES_MAX} bytes", secret)
         return Connect(
             SessionId(_number("session_id", session_id)),
-            secret,
+            _binary("secret", secret, SECRET_BYTES_MAX),
             _number("timeout_ms", timeout_ms, 0, 2**31 - 1),
             Zxid(_number("last_zxid", last_zxid)),
         )
 
     def _add_auth(self, scheme: object, credential: object) -> AddAuth:
-        if type(credential) is not bytes or len(credential) > CREDENTIAL_BYTES_MAX:
-            raise _mistyped("credential", f"binary of at most {CREDENTIAL_BYTES_MAX} bytes", credential)
-        return AddAuth(self._path(scheme, "scheme"), credential)
+        return AddAuth(self._path(scheme, "scheme"), _binary("credential", credential, CREDENTIAL_BYTES_MAX))
 
     def _sync(self, path: object) -> Sync:
         return Sync(self._path(path))
