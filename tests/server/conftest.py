@@ -17,13 +17,12 @@ from zk.model.replies import DONE, Body, Reply
 from zk.model.requests import Call, ClientRequest, Ping
 from zk.replica.events import ClientConnected, ClientDisconnected, ClientReceived, Event
 from zk.server.clients import Clients
+from zk.server.config import Address
+from zk.server.listener import listen
 from zk.server.poller import READ, Poller, open_poller
 from zk.server.wakeup import Wakeup
-from zk.server.listener import listen
-from zk.server.config import Address
 from zk.wire.framing import ProtocolError
 from zk.wire.native import ClientConnection, ServerHello
-
 
 PING = Ping()
 
@@ -205,8 +204,10 @@ def open_edge(request: pytest.FixtureRequest) -> OpenEdge:
         async with open_poller(epoll=request.param) as poller, trio.open_nursery() as nursery:
             edge = Edge(poller, replace(DEFAULT_LIMITS, **limits))
             nursery.start_soon(edge.run)
-            yield edge
-            nursery.cancel_scope.cancel()
-            edge.close()
+            try:
+                yield edge
+            finally:
+                edge.close()
+                nursery.cancel_scope.cancel()
 
     return opened

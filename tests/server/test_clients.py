@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING
 
 import pytest
-import trio
 
 from zk.model.events import EventType, WatchEvent
 from zk.model.record import ConnectionId, Zxid

@@ -36,8 +36,9 @@ class Clients:
     """All client connections of one server. Its methods are called between two waits of the runtime, never
     concurrently.
 
-    `now_ms` is kept up to date by the runtime. `step` feeds an event to the replica and performs its effects, `post` does so later in the round. `backlogged`
-    says whether the replica wants to be left alone with new calls for a while.
+    `now_ms` is kept up to date by the runtime. `step` feeds an event to the replica and performs its effects, `post`
+    does so later in the round. `backlogged` says whether the replica wants to be left alone with new calls for a
+    while.
     """
 
     def __init__(

@@ -38,7 +38,8 @@ SILENT_LOSS_MS = 5_000  # bytes unacknowledged for so long mean that the network
 class Peers:
     """All connections to other servers. Its methods are called between two waits of the runtime, never concurrently.
 
-    `now_ms` is kept up to date by the runtime. `step` feeds an event to the replica and performs its effects, `post` does so later in the round.
+    `now_ms` is kept up to date by the runtime. `step` feeds an event to the replica and performs its effects, `post`
+    does so later in the round.
     """
 
     def __init__(

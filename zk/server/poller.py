@@ -147,7 +147,8 @@ class TaskPoller:
             registration.taken.set()
             registration.taken = trio.Event()
         self._ready = {}
-        self._some_ready = trio.Event()
+        if self._some_ready.is_set():
+            self._some_ready = trio.Event()
         return ready
 
     async def _watch(self, registration: _Registration, bit: int, scope: trio.CancelScope) -> None:
