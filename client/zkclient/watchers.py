@@ -200,7 +200,7 @@ class Watchers:
         return requests
 
     def give_up(self, request: SetWatches) -> list[tuple[str, Notified]]:
-        """Forget the watchers that `request` was to set again: it was refused. They are to read again for themselves."""
+        """Forget the watchers that `request` was to set again: it was refused. They are to read again."""
         found: list[tuple[str, Notified]] = []
         for paths, table in (
             (request.data, self._data),
