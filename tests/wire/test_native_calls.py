@@ -13,13 +13,13 @@ from zk.model.acl import Acl
 from zk.model.errors import APIError, BadArgumentsError, MarshallingError, UnimplementedError
 from zk.model.limits import DEFAULT_LIMITS, Limits
 from zk.model.record import Zxid
-from zk.model.replies import Reply
 from zk.model.requests import (
     Call,
     Create,
     GetChildrenPage,
     GetData,
     GetStatus,
+    Malformed,
     Multi,
     MultiRead,
     Ping,
@@ -38,13 +38,12 @@ def connected(limits: Limits = DEFAULT_LIMITS) -> tuple[ClientConnection, Server
     return client, server
 
 
-def refused(server: ServerConnection, frame: tuple[object, ...]) -> APIError:
-    """The one refusal, of the call with xid 7, that `frame` gets."""
-    assert server.receive(pack(frame)) == []
-    (reply,) = server.refusals()
-    assert isinstance(reply.body, APIError)
-    assert reply == Reply(7, Zxid(0), reply.body)
-    return reply.body
+def refused(server: ServerConnection, received: bytes) -> APIError:
+    """Why the one call that was received, with xid 7, can't be understood."""
+    (call,) = server.receive(received)
+    assert isinstance(call.request, Malformed)
+    assert call == Call(7, Malformed(call.request.error))
+    return call.request.error
 
 
 @given(st.data())
@@ -52,7 +51,6 @@ def test_every_call_comes_out_as_it_went_in(calls: SearchStrategy[Call], data: s
     client, server = connected()
     sent = data.draw(st.lists(calls, max_size=5))
     assert server.receive(b"".join(client.call(call) for call in sent)) == sent
-    assert server.refusals() == []
 
 
 @given(st.data())
@@ -129,7 +127,7 @@ def test_a_call_that_can_not_be_understood_gets_an_answer_that_says_why(
     operation: tuple[object, ...], refusal: type[APIError], hint: str
 ) -> None:
     _, server = connected()
-    error = refused(server, (7, 0, *operation))
+    error = refused(server, pack((7, 0, *operation)))
     assert type(error) is refusal
     with pytest.raises(refusal, match=hint):
         raise error
@@ -139,12 +137,12 @@ def test_a_call_that_can_not_be_understood_gets_an_answer_that_says_why(
 @pytest.mark.parametrize("level", [-2, 2**63, 1.0, True, None, "0"])
 def test_a_level_that_means_nothing_is_refused(level: object) -> None:
     _, server = connected()
-    assert type(refused(server, (7, level, 4, "/a", False))) is MarshallingError
+    assert type(refused(server, pack((7, level, 4, "/a", False)))) is MarshallingError
 
 
 def test_a_write_has_no_negative_floor() -> None:
     _, server = connected()
-    assert type(refused(server, (7, -1, 2, "/a", -1))) is MarshallingError
+    assert type(refused(server, pack((7, -1, 2, "/a", -1)))) is MarshallingError
 
 
 SMALL = replace(
@@ -191,21 +189,15 @@ def test_what_is_at_its_limit_is_taken(call: Call) -> None:
 @pytest.mark.parametrize(("request_", "hint"), BEYOND_THE_LIMIT, ids=lambda value: str(value)[:50])
 def test_what_is_beyond_its_limit_is_refused_by_the_name_of_the_limit(request_: Create, hint: str) -> None:
     client, server = connected(SMALL)
-    assert server.receive(client.call(Call(7, request_))) == []
-    (reply,) = server.refusals()
-    assert reply.xid == 7
     with pytest.raises(BadArgumentsError, match=hint):
-        raise reply.body  # type: ignore[misc]  # a refusal's body is an error: else this fails
+        raise refused(server, client.call(Call(7, request_)))
 
 
-def test_refusals_are_given_out_once_and_the_calls_around_them_go_through() -> None:
+def test_a_refusal_keeps_its_place_among_the_calls() -> None:
     client, server = connected()
     stream = client.call(Call(1, Ping())) + pack((2, 0, 999)) + client.call(Call(3, Ping()))
-    assert server.receive(stream) == [Call(1, Ping()), Call(3, Ping())]
-    refusals = server.refusals()
-    assert [reply.xid for reply in refusals] == [2]
-    assert server.refusals() == []
-    assert client.receive(server.send(refusals)) == refusals
+    refusal = Malformed(UnimplementedError("", "there is no such operation here: number 999"))
+    assert server.receive(stream) == [Call(1, Ping()), Call(2, refusal), Call(3, Ping())]
 
 
 # ---- what can't be answered
@@ -246,15 +238,13 @@ def test_a_client_does_not_send_what_has_no_encoding(request_: GetData | SetData
 
 
 @given(st.lists(st.binary(max_size=400), max_size=4))
-def test_any_bytes_give_calls_refusals_or_a_protocol_error(received: list[bytes]) -> None:
+def test_any_bytes_give_calls_or_a_protocol_error(received: list[bytes]) -> None:
     _, server = connected()
     assert_survives(server, received)
 
 
 @given(st.data())
-def test_damaged_calls_give_calls_refusals_or_a_protocol_error(
-    calls: SearchStrategy[Call], data: st.DataObject
-) -> None:
+def test_damaged_calls_give_calls_or_a_protocol_error(calls: SearchStrategy[Call], data: st.DataObject) -> None:
     client, server = connected()
     stream = bytearray(b"".join(client.call(call) for call in data.draw(st.lists(calls, min_size=1, max_size=3))))
     for _ in range(data.draw(st.integers(1, 4))):
@@ -269,7 +259,6 @@ def assert_survives(server: ServerConnection, received: list[bytes]) -> None:
             for call in server.receive(data):
                 assert isinstance(call, Call)
             assert server.buffered_bytes <= sum(map(len, received))
-    assert all(reply.xid >= 0 and isinstance(reply.body, APIError) for reply in server.refusals())
 
 
 json_like = st.recursive(
@@ -289,8 +278,7 @@ def test_any_fields_give_a_call_or_a_refusal(xid: int, fields: list[object], dat
     _, server = connected()
     ops = [-11, -10, *range(25), *range(98, 110), 200, 201]
     frame = [xid, 0, data.draw(st.sampled_from(ops)), *fields[2:]]
-    calls = server.receive(pack(frame))
-    assert [call.xid for call in calls] + [reply.xid for reply in server.refusals()] == [xid]
+    assert [call.xid for call in server.receive(pack(frame))] == [xid]
 
 
 def test_status_needs_no_fields() -> None:

@@ -13,7 +13,7 @@ from zk.model.events import WatchEvent
 from zk.model.limits import DEFAULT_LIMITS, Limits
 from zk.model.record import Zxid
 from zk.model.replies import Reply
-from zk.model.requests import Call
+from zk.model.requests import Call, Malformed
 from zk.wire.framing import Frame, FrameReader, ProtocolError
 from zk.wire.native.handshake import (
     FEATURES,
@@ -45,10 +45,10 @@ _operation_decoder = lru_cache(maxsize=8)(OperationDecoder)  # one for all conne
 class ServerConnection:
     """The server's end of one connection.
 
-    `receive` gives the calls that can be understood, in their order. For the bytes of the client's hello it gives
-    none; `greeting` is then what to send. A call that is framed well but can't be understood (an unknown operation, a
-    wrong type, a value over its limit) is not among the calls: `refusals` gives the answer to it, to be sent with
-    `send`; it may overtake answers to earlier calls. All else that a client may do wrong raises ProtocolError.
+    `receive` gives the calls in their order. For the bytes of the client's hello it gives none; `greeting` is then what
+    to send. A call that is framed well but can't be understood (an unknown operation, a wrong type, a value over its
+    limit) becomes a call of Malformed, so that it is refused in its turn. All else that a client may do wrong raises
+    ProtocolError.
     """
 
     def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
@@ -59,7 +59,6 @@ class ServerConnection:
         self._reader = FrameReader(limits.frame_bytes_max)
         self._magic = MAGIC  # what of it has not arrived yet
         self._greeting = b""
-        self._refusals: list[Reply] = []
 
     @property
     def handshake_done(self) -> bool:
@@ -109,7 +108,7 @@ class ServerConnection:
                 else:
                     calls.append(Call(xid, request, 0, Zxid(level)))
             except APIError as error:
-                self._refusals.append(Reply(xid, Zxid(0), error))
+                calls.append(Call(xid, Malformed(error)))
         return calls
 
     def greeting(self) -> bytes:
@@ -118,9 +117,8 @@ class ServerConnection:
         return greeting
 
     def refusals(self) -> list[Reply]:
-        """Answers to calls that `receive` has not let through since this was last asked."""
-        refusals, self._refusals = self._refusals, []
-        return refusals
+        """Nothing: a refusal is answered in its turn, like any call."""
+        return []
 
     def send(self, items: Sequence[Reply | WatchEvent]) -> bytes:
         """The bytes of answers and events, in this order."""
