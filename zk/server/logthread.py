@@ -98,7 +98,7 @@ class LogThread:
             lsn += len(records)
         store.sync()
         self.durable_lsn = lsn
-        if any(isinstance(record, SnapshotRef) for record in records):
+        if SnapshotRef in map(type, records):
             self._wakeup.set()  # first the news, then the tidying up
             try:
                 store.retire()
