@@ -227,6 +227,7 @@ def begin(
         previous = (segments[-1].header.number, uncertain[0].offset if uncertain else newest.end)
         position.advance(records[:certain])
     position.accepted_epoch = reading.accepted_epoch
+    directory.sync_names()  # the newest segment's name may be no more certain than its newest batches
     writer = LogWriter(directory, identity, disk_uuid, options.segment_bytes, position)
     if not damaged:
         writer.segments = [(segment.header.number, segment.header.base_zxid) for segment in segments]
