@@ -9,7 +9,7 @@ word about what is durable or committed. A breach ends the run by `World.fail`.
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from zk.broadcast import engine, messages
@@ -81,6 +81,7 @@ class BroadcastChecks:
         self.quorum = len(voters) // 2 + 1
         self.mirrors = {server: Mirror() for server in voters}
         self.counters: Counter[str] = Counter()
+        self.on_committed: Callable[[Zxid, bytes], None] = lambda zxid, payload: None
         self.history: list[tuple[Zxid, bytes]] = []
         self.acknowledged = Zxid(0)
         self._zxids: list[Zxid] = []  # of the history, to search in
@@ -196,6 +197,7 @@ class BroadcastChecks:
             self._primary_order(life, entry)
             self.history.append((entry.zxid, entry.payload))
             self._zxids.append(entry.zxid)
+            self.on_committed(entry.zxid, entry.payload)
         else:
             self._agreement(life, entry)
         life.position += 1

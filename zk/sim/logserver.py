@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Sequence
 
 from zk.broadcast import engine
-from zk.broadcast.engine import Engine
+from zk.broadcast.engine import Engine, Role
 from zk.broadcast.messages import Message
 from zk.broadcast.records import Recovered, SnapshotRef
 from zk.model.peering import ReplicaMessage
@@ -37,6 +37,10 @@ class LogServer:
         self._wanted: list[engine.SnapshotTaken] = []
         if recovered.snapshot is not None and state is not None:
             self._load(recovered.snapshot, state)
+
+    @property
+    def role(self) -> Role:
+        return self.engine.role
 
     def tick(self, now_ms: int, wall_ms: int) -> list[Effect]:
         """Time passes: the engine ticks, and gets the snapshots that it wanted."""

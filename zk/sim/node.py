@@ -18,6 +18,7 @@ from zk.broadcast.engine import (
     PeerConnected,
     PeerDisconnected,
     Resign,
+    Role,
     RoleChanged,
     SnapshotStored,
     StoreSnapshot,
@@ -25,7 +26,7 @@ from zk.broadcast.engine import (
 from zk.broadcast.messages import Message
 from zk.broadcast.records import Record, Recovered
 from zk.model.peering import ReplicaMessage
-from zk.model.record import ConnectionId, ServerId
+from zk.model.record import ConnectionId, ServerId, Zxid
 from zk.replica.events import Answer, CloseClient, Effect, Log, SendPeer, WriteSnapshot
 from zk.sim.checkers import BroadcastChecks
 from zk.sim.disk import Disk, PowerCut
@@ -45,6 +46,12 @@ MachineEvent = PeerConnected | PeerDisconnected | Durable | SnapshotStored | Res
 
 class Machine(Protocol):
     """What runs on a node: pure, and told everything."""
+
+    @property
+    def role(self) -> Role: ...
+    @property
+    def applied(self) -> Zxid:
+        """The last transaction that its state holds."""
 
     def tick(self, now_ms: int, wall_ms: int) -> list[Effect]: ...
     def received(

@@ -11,29 +11,38 @@ from enum import Enum
 from functools import partial
 from random import Random
 
-from zk.broadcast.engine import Engine
+from zk.broadcast.engine import Engine, Role
 from zk.broadcast.messages import Message
 from zk.broadcast.records import Recovered
 from zk.broadcast.zab import Zab, ZabConfig
 from zk.broadcast.zab.config import COUNTER_ROLLOVER
 from zk.model.chance import Chance
-from zk.model.limits import KIB, MIB
+from zk.model.limits import KIB, MIB, Limits
 from zk.model.peering import ReplicaMessage
-from zk.model.record import ServerId, record
+from zk.model.record import ServerId, Zxid, record
+from zk.replica.config import ReplicaConfig
 from zk.sim.checkers import BroadcastChecks
+from zk.sim.clients import TIMEOUT_MS, SimClient
 from zk.sim.faults import Faults
+from zk.sim.links import Links
 from zk.sim.logserver import LogServer
 from zk.sim.network import Network
-from zk.sim.node import Node
-from zk.sim.trace import Trace, describe
+from zk.sim.node import M, Node
+from zk.sim.service import ReplicaServer
+from zk.sim.trace import Trace, describe, zxid_text
 from zk.sim.watched import WatchedEngine
-from zk.sim.workload import BroadcastWorkload, leaders
+from zk.sim.witness import Witness
+from zk.sim.workload import BroadcastWorkload
 from zk.sim.world import MS, World
 from zk.storage.store import Options
 from zk.wire.peer import MAGIC, Hello, PeerReader, encode
 
 PROBE_MS = 1_500
 """How long a write may take in peace until it is everywhere."""
+
+SERVED_WITHIN_MS = 3_000
+"""How long a client may be without an answer in peace."""
+TICK_MS = 20
 
 MakeEngine = Callable[[ZabConfig, Recovered, Chance, int], Engine]
 
@@ -77,27 +86,96 @@ def run(
     voters = tuple(ServerId(number) for number in range(1, servers + 1))
     tuning = _tuning(world.random)
     checks = BroadcastChecks(world, voters, tuning.initial_counter)
-    network: Network[Message | ReplicaMessage] = Network(world, voters, codec=partial(through_the_wire, world))
+    network: Network[Message | ReplicaMessage] = Network(world, voters, partial(through_the_wire, world))
 
     def build(node: Node[LogServer], recovered: Recovered, state: Sequence[bytes] | None) -> LogServer:
         config = replace(tuning, server_id=node.server, voters=frozenset(voters))
         watched = WatchedEngine(engine(config, recovered, world.random, node.now_ms), node.server, checks)
         return LogServer(node.server, watched, recovered, state, checks)
 
-    options = Options(segment_bytes=world.random.choice((8, 64, 512)) * KIB, ballast_bytes=4 * KIB, space_low_bytes=0)
-    nodes = [Node(world, network, checks, voter, build, 20, options) for voter in voters]
+    options = _options(world.random)
+    nodes = [Node(world, network, checks, voter, build, TICK_MS, options) for voter in voters]
     faults = Faults(world, network, nodes, focused=mode is Mode.FOCUSED)
     workload = BroadcastWorkload(world, nodes, (5, 60) if mode is Mode.FOCUSED else (2, 30))
+    workload.start()
+    _war_and_peace(world, nodes, faults, mode, stop=workload.stop)
+
+    leader = the_leader(world, nodes)
+    before = len(checks.history)
+    workload.propose(leader)
+    world.run(world.now_us + PROBE_MS * MS)
+    if len(checks.history) == before:
+        world.fail("liveness", "in peace, a write did not commit")
+    everyone_is_at_the_end(world, nodes, checks.history[-1][0])
+    return Result(seed, world.events, len(checks.history), checks.counters + faults.counters)
+
+
+def run_service(seed: int, servers: int = 3, mode: Mode = Mode.UNIFORM, trace: Trace | None = None) -> Result:
+    """Run whole replicas and their clients through the faults of `seed`. As `run` otherwise."""
+    world = World(seed, trace)
+    voters = tuple(ServerId(number) for number in range(1, servers + 1))
+    tuning = _tuning(world.random)
+    checks = BroadcastChecks(world, voters, tuning.initial_counter)
+    witness = Witness(world)
+    checks.on_committed = witness.committed
+    network: Network[Message | ReplicaMessage] = Network(world, voters, partial(through_the_wire, world))
+    config = ReplicaConfig(
+        tuning,
+        limits=Limits(session_timeout_ms_min=TIMEOUT_MS),
+        tick_ms=TICK_MS,
+        snapshot_every_txns=world.random.choice((50, 300, 100_000)),
+        digest_every_txns=16,
+        snapshot_nodes_per_slice=world.random.choice((5, 2_000)),
+    )
+
+    def build(node: Node[ReplicaServer], recovered: Recovered, state: Sequence[bytes] | None) -> ReplicaServer:
+        zab = replace(tuning, server_id=node.server, voters=frozenset(voters))
+        own = replace(config, zab=zab)
+        return ReplicaServer(own, recovered, state, world.random, node.now_ms, node.wall_ms, checks, witness)
+
+    options = _options(world.random)
+    nodes = [Node(world, network, checks, voter, build, TICK_MS, options) for voter in voters]
+    faults = Faults(world, network, nodes, focused=mode is Mode.FOCUSED)
+    links = Links(world, nodes)
+    clients = [SimClient(world, links, witness, number) for number in range(5)]
+
+    def last_orders() -> None:
+        links.losses = False
+
+    _war_and_peace(world, nodes, faults, mode, stop=last_orders)
+    the_leader(world, nodes)
+    clients_are_served(world, clients, witness)
+    for client in clients:
+        client.rest()
+    end = checks.history[-1][0]
+    world.run(world.now_us + PROBE_MS * MS)
+    everyone_is_at_the_end(world, nodes, end)
+    for node in nodes:
+        assert node.machine is not None
+        witness.same_state(node.server, node.machine.replica.tree)
+        witness.no_ephemeral_outlives_its_session(node.server, node.machine.replica.tree)
+    counters = checks.counters + faults.counters
+    for client in clients:
+        counters += client.counters
+    return Result(seed, world.events, len(checks.history), counters)
+
+
+def _war_and_peace(
+    world: World, nodes: Sequence[Node[M]], faults: Faults[M], mode: Mode, stop: Callable[[], None]
+) -> None:
+    """Start everything, let the faults strike, `stop` what should not go on, heal, and wait until all is well."""
     for node in nodes:
         world.after(0, node.start)
-    workload.start()
-    faults.war()
+    world.after(0, faults.war)
     world.run(mode.war_ms * MS)
-    workload.running = False
+    world.after(0, stop)
     world.after(0, faults.peace)
     world.run(world.now_us + mode.settle_ms * MS)
-    check_liveness(world, nodes, checks, workload)
-    return Result(seed, world.events, len(checks.history), checks.counters + faults.counters)
+
+
+def _options(random: Random) -> Options:
+    """Segments so small that there are many."""
+    return Options(segment_bytes=random.choice((8, 64, 512)) * KIB, ballast_bytes=4 * KIB, space_low_bytes=0)
 
 
 def _tuning(random: Random) -> ZabConfig:
@@ -123,23 +201,29 @@ def through_the_wire(world: World, message: Message | ReplicaMessage) -> Message
     return decoded
 
 
-def check_liveness(
-    world: World, nodes: Sequence[Node[LogServer]], checks: BroadcastChecks, workload: BroadcastWorkload
-) -> None:
-    """In peace there is one leader, a write commits, every server has applied everything, and all states are equal.
-
-    Source: Zab, progress; the bounds are this project's.
-    """
-    found = leaders(nodes)
+def the_leader(world: World, nodes: Sequence[Node[M]]) -> Node[M]:
+    """In peace there is one leader. Source: Zab, progress; the bound is this project's."""
+    found = [node for node in nodes if node.machine is not None and node.machine.role is Role.LEADING]
     if len(found) != 1:
-        roles = {node.server: node.machine.engine.role.value for node in nodes if node.machine is not None}
-        world.fail("liveness", f"after peace the leaders are {found}: {roles}")
-    before = len(checks.history)
-    workload.propose(next(node for node in nodes if node.server == found[0]))
-    world.run(world.now_us + PROBE_MS * MS)
-    if len(checks.history) == before:
-        world.fail("liveness", "in peace, a write did not commit")
+        roles = {node.server: node.machine.role.value for node in nodes if node.machine is not None}
+        world.fail("liveness", f"in peace the roles are {roles}")
+    return found[0]
+
+
+def everyone_is_at_the_end(world: World, nodes: Sequence[Node[M]], end: Zxid) -> None:
+    """In peace every server applies all that was committed. Source: Zab, agreement."""
     for node in nodes:
         applied = node.machine.applied if node.machine is not None else 0
-        if applied != checks.history[-1][0]:
-            world.fail("liveness", f"in peace, server {node.server} applied {applied:#x} of {checks.history[-1][0]:#x}")
+        if applied < end:
+            world.fail("liveness", f"in peace server {node.server} applied {zxid_text(applied)} of {zxid_text(end)}")
+
+
+def clients_are_served(world: World, clients: Sequence[SimClient], witness: Witness) -> None:
+    """In peace every client gets answers, and the sessions of the dead are over. Source: semantics of sessions."""
+    for client in clients:
+        if client.gone:
+            silent_ms = (world.now_us - client.silent_since_us) / MS
+            if client.session in witness.tree.sessions and silent_ms > 2 * TIMEOUT_MS:
+                world.fail("expiry", f"{client.name} is gone, and its session {client.session:#x} lives on")
+        elif not client.silent and world.now_us - client.answered_us > SERVED_WITHIN_MS * MS:
+            world.fail("liveness", f"{client.name} got its last answer at {client.answered_us / MS:.0f} ms")

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from zk.broadcast.engine import Propose, ReadIndex, Resign, Role
-from zk.model.record import ServerId
 from zk.sim.logserver import LogServer
 from zk.sim.node import Node
 from zk.sim.world import MS, World
@@ -26,6 +25,9 @@ class BroadcastWorkload:
         self.running = True
         self._soon()
 
+    def stop(self) -> None:
+        self.running = False
+
     def propose(self, node: Node[LogServer], count: int = 1) -> None:
         """Have `count` new payloads ordered, whatever comes of it."""
         proposals = [(self._payload(), self._token()) for _ in range(count)]
@@ -40,7 +42,7 @@ class BroadcastWorkload:
         self._soon()
         random = self.world.random
         up = [node for node in self.nodes if node.machine is not None]
-        leading = [node for node in up if node.machine is not None and node.machine.engine.role is Role.LEADING]
+        leading = [node for node in up if node.machine is not None and node.machine.role is Role.LEADING]
         if leading:
             node = random.choice(leading)
         elif up and random.randrange(8) == 0:
@@ -69,8 +71,3 @@ class BroadcastWorkload:
     def _token(self) -> tuple[str, int]:
         self._tokens += 1
         return ("token", self._tokens)
-
-
-def leaders(nodes: Sequence[Node[LogServer]]) -> list[ServerId]:
-    """Who believes to lead."""
-    return [node.server for node in nodes if node.machine is not None and node.machine.engine.role is Role.LEADING]

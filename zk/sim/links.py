@@ -1,0 +1,118 @@
+"""Connections between simulated clients and servers: in order both ways, until they break."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import count
+from typing import Protocol
+
+from zk.broadcast.engine import Role
+from zk.model.events import WatchEvent
+from zk.model.record import ConnectionId, ServerId
+from zk.model.replies import Reply
+from zk.model.requests import Call
+from zk.replica.events import Answer, ClientConnected, ClientDisconnected, ClientReceived, CloseClient
+from zk.sim.node import Node
+from zk.sim.service import ClientEvent, ReplicaServer
+from zk.sim.world import MS, World
+
+
+class Caller(Protocol):
+    """The client's side of a link."""
+
+    def told(self, link: "Link", items: Sequence[Reply | WatchEvent]) -> None: ...
+    def lost(self, link: "Link") -> None: ...
+
+
+class Links:
+    """All connections of clients; they end with the server's process, and at random while `losses` holds."""
+
+    def __init__(self, world: World, nodes: Sequence[Node[ReplicaServer]]) -> None:
+        self.world = world
+        self.losses = world.random.random() < 0.7
+        self._nodes = tuple(nodes)
+        self._links: dict[tuple[ServerId, ConnectionId], Link] = {}
+        self._serials = count(1)
+        for node in nodes:
+            node.on_client = self._from_server
+
+    def connect(self, caller: Caller) -> "Link | None":
+        """A connection to some server that runs; None if none does."""
+        up = [node for node in self._nodes if node.up]
+        if not up:
+            return None
+        node = self.world.random.choice(up)
+        link = Link(self, caller, node, ConnectionId(next(self._serials)))
+        self._links[node.server, link.connection] = link
+        return link
+
+    def _from_server(self, node: Node[ReplicaServer], effect: Answer | CloseClient) -> None:
+        link = self._links.get((node.server, effect.connection))
+        if link is None:
+            return
+        if isinstance(effect, CloseClient):
+            del self._links[node.server, effect.connection]
+            link.closed(effect.reason)
+        elif self.losses and self.world.random.randrange(200) == 0:
+            link.closed("a lost reply")  # the server has done what was asked, and the client never hears of it
+        else:
+            link.answer(effect.items)
+
+
+class Link:
+    """One connection of one client to one life of one server."""
+
+    def __init__(self, links: Links, caller: Caller, node: Node[ReplicaServer], connection: ConnectionId) -> None:
+        self.world = links.world
+        self.caller = caller
+        self.node = node
+        self.connection = connection
+        self._life = node.incarnation
+        self._open = True  # as the client sees it
+        self._clear_us = {True: 0, False: 0}  # by direction: nothing sent later arrives before
+        self._there(ClientConnected(connection, ()))
+
+    @property
+    def leads(self) -> bool:
+        """Whether the server at the other end believes to lead."""
+        return self.node.machine is not None and self.node.machine.role is Role.LEADING
+
+    def send(self, calls: Sequence[Call]) -> None:
+        if self._open:
+            self._there(ClientReceived(self.connection, calls))
+
+    def break_off(self) -> None:
+        """The client hears nothing more; the server learns of it behind what is under way."""
+        if self._open:
+            self._open = False
+            self._there(ClientDisconnected(self.connection))
+
+    def answer(self, items: Sequence[Reply | WatchEvent]) -> None:
+        self._after_delay(False, partial(self._told, items))
+
+    def closed(self, reason: str) -> None:
+        self.world.log(f"{self.node.server}", f"client connection #{self.connection} is over: {reason}")
+        self._after_delay(False, self._lost)
+
+    def _there(self, event: ClientEvent) -> None:
+        self._after_delay(True, partial(self._arrive, event))
+
+    def _arrive(self, event: ClientEvent) -> None:
+        if self.node.up and self.node.incarnation == self._life:
+            self.node.act(lambda server, now_ms: server.client(now_ms, event))
+        else:
+            self._after_delay(False, self._lost)
+
+    def _told(self, items: Sequence[Reply | WatchEvent]) -> None:
+        if self._open:
+            self.caller.told(self, items)
+
+    def _lost(self) -> None:
+        if self._open:
+            self.break_off()
+            self.caller.lost(self)
+
+    def _after_delay(self, to_server: bool, action: Callable[[], None]) -> None:
+        share = self.world.random.random()
+        delay_us = int((0.1 + 4 * share**4) * MS)
+        self._clear_us[to_server] = max(self._clear_us[to_server], self.world.now_us + delay_us)
+        self.world.after(self._clear_us[to_server] - self.world.now_us, action)
