@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import hmac
 
 import pytest
 
@@ -201,3 +202,17 @@ def test_get_acl_needs_read_or_admin(client: Caller, perms: int, allowed: bool) 
     else:
         with pytest.raises(NoAuthError):
             client.read(GetAcl("/a"))
+
+
+def test_secrets_and_digests_are_compared_in_constant_time(client: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[object] = []
+    honest = hmac.compare_digest
+
+    def watched(a: bytes, b: bytes) -> bool:
+        compared.append({a, b})
+        return honest(a, b)
+
+    monkeypatch.setattr(hmac, "compare_digest", watched)
+    client.attach(secret=b"wrong")
+    assert not permitted((Acl(1, "digest", "me:other"),), 1, (ME,))
+    assert compared == [{client.secret, b"wrong"}, {b"me:other", b"me:hash"}]

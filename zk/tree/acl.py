@@ -74,7 +74,7 @@ def _matches(entry: Acl, who: Identity) -> bool:
         network = _network(entry.id)
         address = _address(who.id)
         return network is not None and address is not None and address in network
-    return hmac.compare_digest(entry.id.encode(errors="replace"), who.id.encode(errors="replace"))
+    return hmac.compare_digest(entry.id.encode(errors="surrogatepass"), who.id.encode(errors="surrogatepass"))
 
 
 @lru_cache(maxsize=4096)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from struct import Struct
 
-from zk.model.acl import Acl
+from zk.model.acl import OPEN_ACL, Acl
 from zk.model.errors import APIError
 from zk.model.session import Session
 from zk.model.znode import Znode
@@ -26,7 +26,7 @@ def _hash(message: bytes) -> int:
 def znode_hash(path: str, znode: Znode) -> int:
     """Every lasting attribute of one znode, together with its path."""
     name = path.encode()
-    acl = _encode_acl(znode.acl)
+    acl = _OPEN_ACL_ENCODED if znode.acl is OPEN_ACL else _encode_acl(znode.acl)
     figures = _FIGURES.pack(
         len(name),
         len(acl),
@@ -49,6 +49,9 @@ def znode_hash(path: str, znode: Znode) -> int:
 
 def _encode_acl(acl: Iterable[Acl]) -> bytes:
     return b"".join(f"{entry.perms}\0{entry.scheme}\0{entry.id}\0\0".encode(errors="surrogatepass") for entry in acl)
+
+
+_OPEN_ACL_ENCODED = _encode_acl(OPEN_ACL)
 
 
 def znodes_sum(znodes: Mapping[str, Znode]) -> int:

@@ -13,6 +13,7 @@ from zk.model import paths
 from zk.model.errors import QuotaExceededError
 from zk.model.record import record
 from zk.model.znode import Znode
+from zk.tree.children import Children, below
 
 PREFIX = "/zookeeper/quota/"
 _ROOT = "/zookeeper/quota"
@@ -98,20 +99,17 @@ class Quotas:
     """All quotas of a tree, by the path they hold for. `note` follows every change of a znode, `check` asks before
     one; both cost nothing as long as there are no `roots`, if the caller looks first."""
 
-    __slots__ = ("roots", "unwritten")
+    __slots__ = ("_children", "_znodes", "roots", "unwritten")
 
-    def __init__(self, znodes: Mapping[str, Znode]) -> None:
+    def __init__(self, znodes: Mapping[str, Znode], children: Children) -> None:
+        self._znodes = znodes
+        self._children = children
         self.roots: dict[str, _Quota] = {}
         self.unwritten: dict[str, None] = {}  # roots whose stats node is behind, in order of appearance
-        for path, znode in znodes.items():
+        for path in below(children, _ROOT):
             root = _limited_by(path)
             if root is not None:
-                self.roots[root] = _Quota(parse_limits(znode.data), 0, 0)
-        if self.roots:
-            for path, znode in znodes.items():
-                for _, quota in self._above(path):
-                    quota.count += 1
-                    quota.bytes += len(znode.data)
+                self.roots[root] = self._counted(root, parse_limits(znodes[path].data))
 
     def _above(self, path: str) -> list[tuple[str, _Quota]]:
         """The quotas that `path` counts for, deepest first."""
@@ -146,10 +144,10 @@ class Quotas:
                 exceeded_softly = True
         return root if exceeded_softly else None
 
-    def note(self, path: str, old: Znode | None, new: Znode | None, znodes: Mapping[str, Znode]) -> None:
-        """A znode appeared (old None), vanished (new None) or was replaced; `znodes` shows it already."""
+    def note(self, path: str, old: Znode | None, new: Znode | None) -> None:
+        """A znode appeared (old None), vanished (new None) or was replaced; the znodes show it already."""
         if path.startswith(PREFIX):
-            self._note_own(path, old, new, znodes)
+            self._note_own(path, new)
         elif self.roots:
             more_count = (new is not None) - (old is not None)
             more_bytes = (len(new.data) if new is not None else 0) - (len(old.data) if old is not None else 0)
@@ -159,21 +157,28 @@ class Quotas:
                     quota.bytes += more_bytes
                     self.unwritten[root] = None
 
-    def _note_own(self, path: str, old: Znode | None, new: Znode | None, znodes: Mapping[str, Znode]) -> None:
+    def _note_own(self, path: str, new: Znode | None) -> None:
+        """The same for a node that is about quotas."""
         root = _limited_by(path)
-        if root is not None:
-            if new is None:
-                self.roots.pop(root, None)
-            elif old is None or root not in self.roots:
-                inside = [znode for each, znode in znodes.items() if paths.is_inside(each, root)]
-                self.roots[root] = _Quota(parse_limits(new.data), len(inside), sum(len(znode.data) for znode in inside))
-                self.unwritten[root] = None
-            else:
-                self.roots[root].limits = parse_limits(new.data)
-        else:
+        if root is None:
             root = _shown_by(path)
             if root is not None and root in self.roots:
                 self.unwritten[root] = None
+        elif new is None:
+            self.roots.pop(root, None)
+        elif root in self.roots:
+            self.roots[root].limits = parse_limits(new.data)
+        else:
+            self.roots[root] = self._counted(root, parse_limits(new.data))
+            self.unwritten[root] = None
+
+    def _counted(self, root: str, limits: QuotaLimits) -> _Quota:
+        quota = _Quota(limits, 0, 0)
+        if root in self._znodes:
+            for path in (root, *below(self._children, root)):
+                quota.count += 1
+                quota.bytes += len(self._znodes[path].data)
+        return quota
 
     def stats(self, root: str) -> bytes | None:
         """The text of the stats node of `root`; None if it has no quota (any more)."""

@@ -6,7 +6,6 @@ from typing import assert_never
 
 from zk.model.acl import OPEN_ACL, Identity, Perms
 from zk.model.errors import APIError, BadArgumentsError, NoAuthError
-from zk.model.limits import DEFAULT_LIMITS
 from zk.model.record import SessionId
 from zk.model.replies import (
     AclReply,
@@ -34,6 +33,7 @@ from zk.model.requests import (
 )
 from zk.model.znode import Znode
 from zk.tree.acl import masked, permitted
+from zk.tree.children import below
 from zk.tree.store import Store
 
 _READ = int(Perms.READ)
@@ -106,10 +106,8 @@ def _get_children(store: Store, request: GetChildren, identities: Sequence[Ident
 
 
 def _get_children_page(store: Store, request: GetChildrenPage, identities: Sequence[Identity]) -> ChildrenPageReply:
-    if not 0 < request.limit <= DEFAULT_LIMITS.children_per_page_max:
-        raise BadArgumentsError(
-            request.path, f"limit must be within 1..{DEFAULT_LIMITS.children_per_page_max}, not {request.limit}"
-        )
+    if request.limit < 1:
+        raise BadArgumentsError(request.path, f"limit must be at least 1, not {request.limit}")
     znode = _readable(store, request.path, identities)
     ordered = store.sorted_children(request.path)
     directory = request.path if request.path != "/" else ""
@@ -141,14 +139,7 @@ def _count_descendants(store: Store, request: CountDescendants, identities: Sequ
     _readable(store, request.path, identities)
     if request.path == "/":
         return CountReply(len(store.znodes) - 1)
-    count = 0
-    pending = [request.path]
-    while pending:
-        children = store.children.get(pending.pop())
-        if children is not None:
-            count += len(children)
-            pending.extend(children)
-    return CountReply(count)
+    return CountReply(sum(1 for _ in below(store.children, request.path)))
 
 
 def _multi_read(store: Store, request: MultiRead, session_id: SessionId, identities: Sequence[Identity]) -> MultiReply:

@@ -6,7 +6,6 @@ are in no snapshot. While a journal is open, what happened can be undone by putt
 """
 
 import dataclasses
-from collections.abc import Iterable
 
 from zk.model import paths
 from zk.model.acl import OPEN_ACL, READ_ACL, Acl
@@ -16,9 +15,10 @@ from zk.model.requests import CreateMode
 from zk.model.session import Session
 from zk.model.znode import Znode
 from zk.tree.changes import Change
+from zk.tree.children import Children
 from zk.tree.digest import ZnodesSum
 from zk.tree.quotas import PREFIX as QUOTA_PREFIX
-from zk.tree.quotas import Quotas
+from zk.tree.quotas import Quotas, stats_path
 from zk.tree.reaping import ReapIndex
 
 _INTERNED_ACLS_MAX = 10_000  # an economy only: beyond it the table starts anew
@@ -68,7 +68,7 @@ class Store:
         self.begin(zxid, 0)
         self.znodes = znodes
         self.sessions = sessions
-        self.children: dict[str, dict[str, None]] = {}  # path -> children's paths: the same strings as in `znodes`
+        self.children: Children = {}
         self.ephemerals: dict[SessionId, dict[str, None]] = {}
         self.reap_index = ReapIndex()
         self.sum = ZnodesSum(settled_sum)
@@ -80,7 +80,7 @@ class Store:
                 self._enlist(path, paths.parent(path))
             if znode.mode:
                 self._index_special(path, None, znode)
-        self.quotas = Quotas(znodes)
+        self.quotas = Quotas(znodes, self.children)
 
     def begin(self, zxid: Zxid, time_ms: int) -> None:
         """Whatever is done from here on is done by transaction `zxid`."""
@@ -142,7 +142,7 @@ class Store:
         if znode.mode:
             self._index_special(path, None, znode)
         if self.quotas.roots or path.startswith(QUOTA_PREFIX):
-            self.quotas.note(path, None, znode, self.znodes)
+            self.quotas.note(path, None, znode)
 
     def replace(self, path: str, old: Znode, new: Znode) -> None:
         """Another znode in place of `old`."""
@@ -153,7 +153,7 @@ class Store:
         if new.mode:
             self._index_special(path, old, new)
         if self.quotas.roots or path.startswith(QUOTA_PREFIX):
-            self.quotas.note(path, old, new, self.znodes)
+            self.quotas.note(path, old, new)
 
     def remove(self, path: str, old: Znode, parent_path: str) -> None:
         """No znode any more where `old` was."""
@@ -172,7 +172,7 @@ class Store:
         if old.mode:
             self._index_special(path, old, None)
         if self.quotas.roots or path.startswith(QUOTA_PREFIX):
-            self.quotas.note(path, old, None, self.znodes)
+            self.quotas.note(path, old, None)
 
     def _enlist(self, path: str, parent_path: str) -> None:
         siblings = self.children.get(parent_path)
@@ -219,15 +219,11 @@ class Store:
 
     def write_quota_stats(self) -> None:
         """Bring the stats nodes up to date. That is bookkeeping: no version, no time and no watch shows it."""
-        for root in _drain(self.quotas.unwritten):
+        behind = tuple(self.quotas.unwritten)
+        for root in behind:
             text = self.quotas.stats(root)
-            path = f"/zookeeper/quota{root}/zookeeper_stats"
+            path = stats_path(root)
             znode = self.znodes.get(path)
             if text is not None and znode is not None and znode.data != text:
                 self.replace(path, znode, dataclasses.replace(znode, data=text))
-
-
-def _drain(pending: dict[str, None]) -> Iterable[str]:
-    drained = tuple(pending)
-    pending.clear()
-    return drained
+        self.quotas.unwritten.clear()  # what was written just now is no news
