@@ -102,7 +102,7 @@ def acl_fields(acl: tuple[Acl, ...]) -> tuple[Fields, ...] | None:
 
 
 def _create(r: Create) -> Fields:
-    return (15, r.path, r.data, None if r.acl is OPEN_ACL else acl_fields(r.acl), r.mode, r.ttl_ms)
+    return (Op.CREATE, r.path, r.data, None if r.acl is OPEN_ACL else acl_fields(r.acl), r.mode, r.ttl_ms)
 
 
 def _nested(operations: Sequence[Operation | GetData | GetChildren]) -> tuple[Fields, ...]:
@@ -111,30 +111,30 @@ def _nested(operations: Sequence[Operation | GetData | GetChildren]) -> tuple[Fi
 
 _ENCODERS: dict[type, Callable[..., Fields]] = {
     Create: _create,
-    Delete: lambda r: (2, r.path, r.version),
-    SetData: lambda r: (5, r.path, r.data, r.version),
-    SetAcl: lambda r: (7, r.path, acl_fields(r.acl), r.version),
-    Check: lambda r: (13, r.path, r.version, r.czxid),
-    Multi: lambda r: (14, _nested(r.operations)),
-    AddAuth: lambda r: (100, r.scheme, r.credential),
-    CloseSession: lambda r: (-11,),
-    Exists: lambda r: (3, r.path, r.watch),
-    GetData: lambda r: (4, r.path, r.watch),
-    GetAcl: lambda r: (6, r.path),
-    GetChildren: lambda r: (12, r.path, r.watch),
-    GetChildrenPage: lambda r: (200, r.path, r.prefix, r.start_after, r.limit, r.with_data),
-    CountDescendants: lambda r: (104, r.path),
-    GetEphemerals: lambda r: (103, r.prefix),
-    WhoAmI: lambda r: (107,),
-    MultiRead: lambda r: (22, _nested(r.operations)),
-    Connect: lambda r: (-10, r.session_id, r.secret, r.timeout_ms, r.last_zxid),
-    Ping: lambda r: (11,),
-    Sync: lambda r: (9, r.path),
-    AddWatch: lambda r: (106, r.path, r.mode, r.since),
-    RemoveWatches: lambda r: (18, r.path, r.type),
-    CheckWatches: lambda r: (17, r.path, r.type),
-    SetWatches: lambda r: (105, r.since, r.data, r.exist, r.child, r.persistent, r.recursive),
-    GetStatus: lambda r: (201,),
+    Delete: lambda r: (Op.DELETE, r.path, r.version),
+    SetData: lambda r: (Op.SET_DATA, r.path, r.data, r.version),
+    SetAcl: lambda r: (Op.SET_ACL, r.path, acl_fields(r.acl), r.version),
+    Check: lambda r: (Op.CHECK, r.path, r.version, r.czxid),
+    Multi: lambda r: (Op.MULTI, _nested(r.operations)),
+    AddAuth: lambda r: (Op.ADD_AUTH, r.scheme, r.credential),
+    CloseSession: lambda r: (Op.CLOSE_SESSION,),
+    Exists: lambda r: (Op.EXISTS, r.path, r.watch),
+    GetData: lambda r: (Op.GET_DATA, r.path, r.watch),
+    GetAcl: lambda r: (Op.GET_ACL, r.path),
+    GetChildren: lambda r: (Op.GET_CHILDREN, r.path, r.watch),
+    GetChildrenPage: lambda r: (Op.GET_CHILDREN_PAGE, r.path, r.prefix, r.start_after, r.limit, r.with_data),
+    CountDescendants: lambda r: (Op.COUNT_DESCENDANTS, r.path),
+    GetEphemerals: lambda r: (Op.GET_EPHEMERALS, r.prefix),
+    WhoAmI: lambda r: (Op.WHO_AM_I,),
+    MultiRead: lambda r: (Op.MULTI_READ, _nested(r.operations)),
+    Connect: lambda r: (Op.CONNECT, r.session_id, r.secret, r.timeout_ms, r.last_zxid),
+    Ping: lambda r: (Op.PING,),
+    Sync: lambda r: (Op.SYNC, r.path),
+    AddWatch: lambda r: (Op.ADD_WATCH, r.path, r.mode, r.since),
+    RemoveWatches: lambda r: (Op.REMOVE_WATCHES, r.path, r.type),
+    CheckWatches: lambda r: (Op.CHECK_WATCHES, r.path, r.type),
+    SetWatches: lambda r: (Op.SET_WATCHES, r.since, r.data, r.exist, r.child, r.persistent, r.recursive),
+    GetStatus: lambda r: (Op.GET_STATUS,),
 }
 
 
@@ -223,40 +223,40 @@ class OperationDecoder:
         self._page_max = limits.children_per_page_max
         self._paths_max = limits.paths_per_set_watches_max
         self._operations: dict[int, Callable[..., Operation]] = {
-            15: self._create,
-            2: self._delete,
-            5: self._set_data,
-            7: self._set_acl,
-            13: self._check,
+            Op.CREATE: self._create,
+            Op.DELETE: self._delete,
+            Op.SET_DATA: self._set_data,
+            Op.SET_ACL: self._set_acl,
+            Op.CHECK: self._check,
         }
         self._read_operations: dict[int, Callable[..., GetData | GetChildren]] = {
-            4: self._get_data,
-            12: self._get_children,
+            Op.GET_DATA: self._get_data,
+            Op.GET_CHILDREN: self._get_children,
         }
         self._writes: dict[int, Callable[..., Operation | Multi | CloseSession]] = {
             **self._operations,
-            14: self._multi,
-            -11: CloseSession,
+            Op.MULTI: self._multi,
+            Op.CLOSE_SESSION: CloseSession,
         }
         self._requests: dict[int, Callable[..., ClientRequest]] = {
             **self._writes,
             **self._read_operations,
-            100: self._add_auth,
-            3: self._exists,
-            6: self._get_acl,
-            200: self._get_children_page,
-            104: self._count_descendants,
-            103: self._get_ephemerals,
-            107: WhoAmI,
-            22: self._multi_read,
-            -10: self._connect,
-            11: Ping,
-            9: self._sync,
-            106: self._add_watch,
-            18: self._remove_watches,
-            17: self._check_watches,
-            105: self._set_watches,
-            201: GetStatus,
+            Op.ADD_AUTH: self._add_auth,
+            Op.EXISTS: self._exists,
+            Op.GET_ACL: self._get_acl,
+            Op.GET_CHILDREN_PAGE: self._get_children_page,
+            Op.COUNT_DESCENDANTS: self._count_descendants,
+            Op.GET_EPHEMERALS: self._get_ephemerals,
+            Op.WHO_AM_I: WhoAmI,
+            Op.MULTI_READ: self._multi_read,
+            Op.CONNECT: self._connect,
+            Op.PING: Ping,
+            Op.SYNC: self._sync,
+            Op.ADD_WATCH: self._add_watch,
+            Op.REMOVE_WATCHES: self._remove_watches,
+            Op.CHECK_WATCHES: self._check_watches,
+            Op.SET_WATCHES: self._set_watches,
+            Op.GET_STATUS: GetStatus,
         }
 
     def request(self, op: object, fields: Sequence[object]) -> ClientRequest:
@@ -266,6 +266,10 @@ class OperationDecoder:
     def write(self, op: object, fields: Sequence[object]) -> Operation | Multi | CloseSession:
         """The same for operations in the log."""
         return _build(self._writes, op, fields)
+
+    def fields(self, op: int) -> list[str]:
+        """The names of an operation's fields, in their order: what the protocol's description says is held to them."""
+        return _parameters(self._requests[op])
 
     def _nested(self, value: object, table: Mapping[int, Callable[..., T]]) -> tuple[T, ...]:
         if type(value) is not tuple:

@@ -5,6 +5,7 @@ Encoding is a server's hot path; decoding is the client's, and the snapshot's (i
 """
 
 from collections.abc import Callable, Sequence
+from enum import IntEnum
 from struct import Struct
 from typing import Any
 
@@ -41,20 +42,24 @@ from zk.wire.packing import pack
 EVENT_XID = -1
 FAREWELL_XID = -2
 
-# Kinds of bodies. Their numbers are part of the protocol.
-_DONE = 0
-_CREATED = 1
-_STAT = 2
-_DATA = 3
-_ACL = 4
-_CHILDREN = 5
-_PAGE = 6
-_COUNT = 7
-_PATHS = 8
-_IDENTITIES = 9
-_MULTI = 10
-_CONNECTED = 11
-_STATUS = 12
+
+class Kind(IntEnum):
+    """Which body an answer has. The numbers are part of the protocol."""
+
+    DONE = 0
+    CREATED = 1
+    STAT = 2
+    DATA = 3
+    ACL = 4
+    CHILDREN = 5
+    PAGE = 6
+    COUNT = 7
+    PATHS = 8
+    IDENTITIES = 9
+    RESULTS = 10
+    CONNECTED = 11
+    STATUS = 12
+
 
 _ANSWER_BYTES_PER_OPERATION = 160  # what the answer to a Create has more than the Create itself: a suffix, a Stat
 
@@ -82,11 +87,11 @@ def encode_items(items: Sequence[Reply | WatchEvent], bytes_max: int) -> bytes:
             if isinstance(body, Znode):
                 tail = body.tail
                 if tail is None:
-                    tail = body.tail = pack(_DATA) + pack(body.data) + pack(body.stat)
+                    tail = body.tail = pack(Kind.DATA) + pack(body.data) + pack(body.stat)
                 pieces.append(_head_of_data(0x95D3, item.xid, 0xCF, item.zxid))
                 pieces.append(tail)
             elif isinstance(body, Done):
-                pieces.append(_done(0x93D3, item.xid, 0xCF, item.zxid, _DONE))
+                pieces.append(_done(0x93D3, item.xid, 0xCF, item.zxid, Kind.DONE))
             else:
                 pieces.append(_encode_reply(item.xid, item.zxid, body, bytes_max))
         else:
@@ -128,21 +133,21 @@ def _identities(identities: Sequence[Identity]) -> tuple[Fields, ...]:
 
 
 _ENCODERS: dict[type, Callable[..., Fields]] = {
-    Done: lambda b: (_DONE,),
-    Created: lambda b: (_CREATED, b.path, b.stat),
-    StatReply: lambda b: (_STAT, b.stat),
-    Znode: lambda b: (_DATA, b.data, b.stat),
-    DataReply: lambda b: (_DATA, b.data, b.stat),
-    AclReply: lambda b: (_ACL, acl_fields(b.acl), b.stat),
-    ChildrenReply: lambda b: (_CHILDREN, b.names, b.stat),
-    ChildrenPageReply: lambda b: (_PAGE, tuple([(e.name, e.stat, e.data) for e in b.entries]), b.more, b.stat),
-    CountReply: lambda b: (_COUNT, b.count),
-    PathsReply: lambda b: (_PATHS, b.paths),
-    IdentitiesReply: lambda b: (_IDENTITIES, _identities(b.identities)),
-    MultiReply: lambda b: (_MULTI, tuple([body_fields(result) for result in b.results])),
-    ConnectReply: lambda b: (_CONNECTED, b.session_id, b.secret, b.timeout_ms),
+    Done: lambda b: (Kind.DONE,),
+    Created: lambda b: (Kind.CREATED, b.path, b.stat),
+    StatReply: lambda b: (Kind.STAT, b.stat),
+    Znode: lambda b: (Kind.DATA, b.data, b.stat),
+    DataReply: lambda b: (Kind.DATA, b.data, b.stat),
+    AclReply: lambda b: (Kind.ACL, acl_fields(b.acl), b.stat),
+    ChildrenReply: lambda b: (Kind.CHILDREN, b.names, b.stat),
+    ChildrenPageReply: lambda b: (Kind.PAGE, tuple([(e.name, e.stat, e.data) for e in b.entries]), b.more, b.stat),
+    CountReply: lambda b: (Kind.COUNT, b.count),
+    PathsReply: lambda b: (Kind.PATHS, b.paths),
+    IdentitiesReply: lambda b: (Kind.IDENTITIES, _identities(b.identities)),
+    MultiReply: lambda b: (Kind.RESULTS, tuple([body_fields(result) for result in b.results])),
+    ConnectReply: lambda b: (Kind.CONNECTED, b.session_id, b.secret, b.timeout_ms),
     StatusReply: lambda b: (
-        _STATUS,
+        Kind.STATUS,
         b.server_id,
         b.role,
         b.epoch,
@@ -174,7 +179,7 @@ def decode_item(frame: Frame) -> Reply | WatchEvent:
 
 def decode_body(kind: int, fields: Sequence[object]) -> Body | APIError:
     """The inverse of `body_fields`. Raises ValueError or TypeError. A Znode comes back as DataReply."""
-    if kind == _MULTI:
+    if kind == Kind.RESULTS:
         (results,) = fields
         return MultiReply(tuple([_decode_plain(kind, rest) for kind, *rest in _items(results)]))
     return _decode_plain(kind, fields)
@@ -211,18 +216,20 @@ def _page_entry(name: str, stat: Any, data: bytes | None) -> PageEntry:
 
 
 _DECODERS: dict[int, Callable[..., Body]] = {
-    _DONE: lambda: DONE,
-    _CREATED: lambda path, stat: Created(_text(path), Stat(*stat)),
-    _STAT: lambda stat: StatReply(Stat(*stat)),
-    _DATA: lambda data, stat: DataReply(data, Stat(*stat)),
-    _ACL: lambda acl, stat: AclReply(_acl(acl), Stat(*stat)),
-    _CHILDREN: lambda names, stat: ChildrenReply(_items(names), Stat(*stat)),
-    _PAGE: lambda entries, more, stat: ChildrenPageReply(
+    Kind.DONE: lambda: DONE,
+    Kind.CREATED: lambda path, stat: Created(_text(path), Stat(*stat)),
+    Kind.STAT: lambda stat: StatReply(Stat(*stat)),
+    Kind.DATA: lambda data, stat: DataReply(data, Stat(*stat)),
+    Kind.ACL: lambda acl, stat: AclReply(_acl(acl), Stat(*stat)),
+    Kind.CHILDREN: lambda names, stat: ChildrenReply(_items(names), Stat(*stat)),
+    Kind.PAGE: lambda entries, more, stat: ChildrenPageReply(
         tuple([_page_entry(*entry) for entry in _items(entries)]), more, Stat(*stat)
     ),
-    _COUNT: lambda count: CountReply(count),
-    _PATHS: lambda paths: PathsReply(_items(paths)),
-    _IDENTITIES: lambda identities: IdentitiesReply(tuple([Identity(*identity) for identity in _items(identities)])),
-    _CONNECTED: lambda session_id, secret, timeout_ms: ConnectReply(session_id, secret, timeout_ms),
-    _STATUS: StatusReply,
+    Kind.COUNT: lambda count: CountReply(count),
+    Kind.PATHS: lambda paths: PathsReply(_items(paths)),
+    Kind.IDENTITIES: lambda identities: IdentitiesReply(
+        tuple([Identity(*identity) for identity in _items(identities)])
+    ),
+    Kind.CONNECTED: lambda session_id, secret, timeout_ms: ConnectReply(session_id, secret, timeout_ms),
+    Kind.STATUS: StatusReply,
 }
