@@ -118,14 +118,14 @@ class Writer:
         assert ends, (found, self.records, self.synced)
         self.records = self.records[: ends[-1]]
         self.synced = len(self.records)
-        promises = [item.epoch for item in self.records if isinstance(item, Promise)]
-        assert found.accepted_epoch == max(promises, default=0)
         self.live = history(self.records)
         self.delivered = self.last
 
     def _agrees(self, found: Recovered, end: int, tail: int) -> bool:
         """Whether the log would be found so if it ended at `end`."""
         kept = self.records[:end]
+        if found.accepted_epoch != max((item.epoch for item in kept if isinstance(item, Promise)), default=0):
+            return False
         if tuple(kept[end - tail :] if tail else ()) != found.records or tail > end:
             return False
         ref = found.snapshot
