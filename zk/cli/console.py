@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # not at run time: `zk server` and --help do without the clie
     from zkclient import AsyncZooKeeper
 
 DEFAULT_SERVERS = "127.0.0.1:2181"
-CALL_TIMEOUT_S = 6.0  # enough for an election; a person waits no longer for a server that isn't there
+CALL_TIMEOUT_S = 5.0  # enough for an election; a person waits no longer for a server that isn't there
 
 Parameters = ParamSpec("Parameters")
 Outcome = Coroutine[None, None, int | None]  # what a command comes to: its exit code; None stands for 0

@@ -46,10 +46,15 @@ def note(text: str) -> None:
 
 
 class Printer:
-    """Writes the results of one command to stdout. `style` None: what reads best."""
+    """Writes the results of one command to stdout. `style` None: what reads best.
 
-    def __init__(self, style: Format | None = None) -> None:
+    `exact`: where nobody asked for a format and nobody watches, a znode's data is written byte for byte. Not so where
+    the results of several commands follow each other.
+    """
+
+    def __init__(self, style: Format | None = None, *, exact: bool = True) -> None:
         self.style = style
+        self._exact = exact
 
     @property
     def terminal(self) -> bool:
@@ -72,7 +77,7 @@ class Printer:
         """A znode's data: the exact bytes, unless a terminal needs text that ends its line."""
         if self.style in (Format.TABLE, Format.JSON, Format.JSONL, Format.YAML):
             self.one(record, "")
-        elif self.style is None and self.terminal:
+        elif self.style is None and (self.terminal or not self._exact):
             text = as_text(data)
             self.line(repr(data)[2:-1] if text is None else text.removesuffix("\n"))
             if text is None:

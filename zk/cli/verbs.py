@@ -261,7 +261,7 @@ async def status(
     for server, answer in answers.items():
         if isinstance(answer, Exception):
             rows.add({"server": server, "role": "unreachable", "error": str(answer)})
-            note(f"zk: {server}: {answer}")
+            note(f"zk: {answer}")
         else:
             rows.add(
                 {

@@ -56,7 +56,7 @@ async def do_job(
         try:
             file = str(await zk.get(f"{plan.JOBS}/{job}"))
         except NoNodeError:
-            return  # done already: found in the queue and told by the watch too, or done before it came to us
+            return  # done already: found in the queue, and then told by the watch too
         sha256, size = await to_thread.run_sync(plan.sha256, source.locate(file))
         await anyio.sleep(pause_s)  # real work would take longer than hashing a small file
         async with zk.transaction(guard=held) as transaction:
@@ -84,9 +84,11 @@ async def hand_out_jobs(zk: AsyncZooKeeper, leadership: Held) -> None:
         async def children(path: str, changed: anyio.Event = changed) -> tuple[str, ...]:
             return await zk.get_children(path, watch=lambda _: changed.set())
 
-        jobs = await children(plan.JOBS)
+        # In this order: who is not there now does nothing more, and a job that is still there after the queues were
+        # read, and was in none of them, is in nobody's hands.
         workers = await children(plan.WORKERS)
         queues = {name: await children(f"{plan.QUEUES}/{name}") for name in await children(plan.QUEUES)}
+        jobs = await children(plan.JOBS)
         transaction = zk.transaction(guard=leadership)
         moves = 0
         for job, origin, worker in plan.assignments(jobs, workers, queues, QUEUE_LENGTH):

@@ -17,7 +17,7 @@ class ShellConsole(Console):
     """What commands stand on in the shell. `streams` are the watches in the background, by their number."""
 
     def __init__(self, direct: DirectConsole, zk: AsyncZooKeeper, tasks: TaskGroup) -> None:
-        super().__init__(Printer())
+        super().__init__(Printer(exact=False))
         self.zk = zk
         self.streams: dict[int, tuple[str, anyio.CancelScope]] = {}
         self._direct = direct
@@ -37,7 +37,7 @@ class ShellConsole(Console):
         if servers is not None or auth is not None:
             return self._direct.derive(servers, auth, output)
         derived = ShellConsole(self._direct, self.zk, self._tasks)
-        derived.printer, derived.directory, derived.streams = Printer(output), self.directory, self.streams
+        derived.printer, derived.directory, derived.streams = Printer(output, exact=False), self.directory, self.streams
         return derived
 
     @asynccontextmanager
