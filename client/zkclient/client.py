@@ -54,7 +54,7 @@ from zk.model.requests import (
 )
 from zk.model.stat import Stat
 from zkclient.driver import Driver
-from zkclient.errors import APIError, BadArgumentsError, NodeExistsError, NoNodeError, NotEmptyError, ZKError
+from zkclient.errors import APIError, BadArgumentsError, NodeExistsError, NoNodeError, NotEmptyError, ZKError, at_path
 from zkclient.hosts import parse_hosts
 from zkclient.machine import Machine
 from zkclient.recipes.contenders import Held
@@ -115,7 +115,7 @@ class AsyncZooKeeper:
         """End the session, which deletes its ephemeral nodes, and close the connection."""
         assert self._tasks is not None
         if self.driver.machine.attached:
-            with anyio.CancelScope(shield=True), suppress(ZKError):
+            with anyio.move_on_after(CLOSE_SECONDS_MAX, shield=True), suppress(ZKError):
                 await self._call(CloseSession(), CLOSE_SECONDS_MAX)
         self.driver.stop()
         self._tasks.cancel_scope.cancel()
@@ -561,8 +561,7 @@ class AsyncZooKeeper:
 
     def _localised(self, error: APIError) -> APIError:
         """The error with its path as the caller knows it."""
-        error.path = self.local(error.path)
-        return error
+        return at_path(error, self.local(error.path))
 
     def _localising(self, watch: Watcher) -> Notified:
         def notified(event: WatchEvent | ZKError) -> None:

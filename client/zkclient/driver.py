@@ -1,10 +1,13 @@
 """Performs what the session machine says: one connection, one timer, and the callers who wait.
 
-All of it lives in the task group of the client's `async with` block. Calls are gathered: whatever is called in one turn
-of the event loop leaves in one send. Nothing here decides anything about the session; the machine does.
+All of it lives in the task group of the client's `async with` block, but goes on when that is cancelled from outside:
+leaving the block, and a lock inside it, still have something to say to the service. `stop` ends it. Calls
+are gathered: whatever is called in one turn of the event loop leaves in one send. Nothing here decides anything about
+the session; the machine does.
 """
 
 import logging
+import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -58,6 +61,7 @@ class Driver:
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         self._tasks: TaskGroup | None = None
+        self._timer: anyio.CancelScope | None = None
         self._connection: anyio.CancelScope | None = None
         self._outgoing: anyio.Event | None = None  # set when there is something to send; None while nobody sends
         self._rescheduled: anyio.Event | None = None  # set when the timer is to look again
@@ -70,12 +74,15 @@ class Driver:
 
     def start(self, tasks: TaskGroup) -> None:
         self._tasks = tasks
-        tasks.start_soon(self._keep_time)
+        self._timer = anyio.CancelScope(shield=True)
+        tasks.start_soon(self._keep_time, self._timer)
 
     def stop(self) -> None:
         """Close the machine; waiting callers get ClientClosedError."""
         self.machine.close()
         self._perform()
+        if self._timer is not None:
+            self._timer.cancel()
         self._tasks = None
 
     def add_listener(self, listener: Callable[[State], object]) -> None:
@@ -229,17 +236,18 @@ class Driver:
 
     def _open(self, server: str) -> None:
         if self._tasks is not None:
-            self._connection = anyio.CancelScope()
+            self._connection = anyio.CancelScope(shield=True)
             self._tasks.start_soon(self._connect, server, self._connection)
 
-    async def _keep_time(self) -> None:
-        while True:
-            self._rescheduled = anyio.Event()
-            self._sleeping_until_ms = self.machine.wake_ms
-            with anyio.move_on_at(self._sleeping_until_ms / 1000):
-                await self._rescheduled.wait()
-            self.machine.tick(anyio.current_time() * 1000)
-            self._kick()
+    async def _keep_time(self, scope: anyio.CancelScope) -> None:
+        with scope:
+            while not scope.cancel_called:
+                self._rescheduled = anyio.Event()
+                self._sleeping_until_ms = self.machine.wake_ms
+                with anyio.move_on_at(self._sleeping_until_ms / 1000):
+                    await self._rescheduled.wait()
+                self.machine.tick(anyio.current_time() * 1000)
+                self._kick()
 
     # ---- the connection
 
@@ -302,4 +310,6 @@ def reason_of(error: BaseException) -> str:
         error = error.__cause__
     if isinstance(error, BaseExceptionGroup):
         return "; ".join(sorted({reason_of(one) for one in error.exceptions}))
-    return (error.strerror if isinstance(error, OSError) else None) or str(error) or "the connection was closed"
+    if isinstance(error, OSError) and error.errno is not None:
+        return os.strerror(error.errno)
+    return str(error) or "the connection was closed"

@@ -85,6 +85,13 @@ class LockLost(ZKError):  # noqa: N818 - an event in the life of a lock, not a m
         return f"{self.path}: {self.reason}; another may hold it now"
 
 
+def at_path(error: APIError, path: str) -> APIError:
+    """The same error, about `path`: as the caller knows it, not as the service does."""
+    error.path = path
+    error.args = (path, error.hint)
+    return error
+
+
 __all__ = [
     "ZKError",
     "ConnectionLossError",

@@ -9,7 +9,7 @@ from zk.model.errors import BadArgumentsError
 from zk.model.replies import Body, Created, MultiReply, StatReply
 from zk.model.requests import ANY_VERSION, Check, Create, CreateMode, Delete, Multi, Operation, SetAcl, SetData
 from zk.model.stat import Stat
-from zkclient.errors import APIError, LockLost, RuntimeInconsistencyError, TransactionFailed
+from zkclient.errors import APIError, LockLost, RuntimeInconsistencyError, TransactionFailed, at_path
 from zkclient.recipes.contenders import Held
 
 OperationResult = str | Stat | None
@@ -148,5 +148,5 @@ class Transaction:
                 if index < guards:
                     assert self._guard is not None
                     raise LockLost(self._guard.path, "the transaction was refused, for its guard is gone") from result
-                result.path = self._local(result.path)
-                raise TransactionFailed(index - guards, self._operations[index - guards], result) from result
+                cause = at_path(result, self._local(result.path))
+                raise TransactionFailed(index - guards, self._operations[index - guards], cause) from cause
