@@ -23,6 +23,10 @@ from zk.wire.native.replies import Kind
 PAGE = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text(encoding="utf-8")
 
 
+def numbers_of(names: type) -> list[tuple[str, int]]:
+    return [(name, number) for name, number in vars(names).items() if name.isupper()]
+
+
 def section(title: str) -> str:
     return PAGE.split(f"\n## {title}\n")[1].split("\n## ")[0]
 
@@ -40,7 +44,7 @@ def numbered(title: str) -> list[list[str]]:
 def test_the_page_lists_every_operation_with_its_number_and_fields() -> None:
     listed = {(int(row[0]), row[1]): re.findall(r"(\w+): ", row[2]) for row in numbered("Operations")}
     parameters = OperationDecoder(DEFAULT_LIMITS).fields
-    assert listed == {(int(op), op.name): parameters(op) for op in Op}
+    assert listed == {(number, name): parameters(number) for name, number in numbers_of(Op)}
 
 
 def test_the_page_says_which_operations_are_writes() -> None:
@@ -49,7 +53,9 @@ def test_the_page_says_which_operations_are_writes() -> None:
 
 
 def test_the_page_lists_every_kind_of_answer() -> None:
-    assert {int(row[0]): row[1] for row in numbered("Answers")} == {int(kind): kind.name.lower() for kind in Kind}
+    assert {int(row[0]): row[1] for row in numbered("Answers")} == {
+        number: name.lower() for name, number in numbers_of(Kind)
+    }
 
 
 def test_the_page_lists_every_error_code() -> None:

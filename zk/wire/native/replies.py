@@ -5,7 +5,6 @@ Encoding is a server's hot path; decoding is the client's, and the snapshot's (i
 """
 
 from collections.abc import Callable, Sequence
-from enum import IntEnum
 from struct import Struct
 from typing import Any
 
@@ -43,7 +42,7 @@ EVENT_XID = -1
 FAREWELL_XID = -2
 
 
-class Kind(IntEnum):
+class Kind:
     """Which body an answer has. The numbers are part of the protocol."""
 
     DONE = 0
