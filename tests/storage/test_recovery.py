@@ -1,6 +1,8 @@
 """What a server finds when it starts, after everything that can have happened to its disk."""
 
 import struct
+from contextlib import suppress
+from random import Random
 from typing import TYPE_CHECKING
 from zlib import crc32
 
@@ -8,7 +10,7 @@ import pytest
 
 from zk.broadcast.records import Entry, EntryKind, Promise, Recovered, Truncate
 from zk.model.record import Epoch, ServerId, make_zxid
-from zk.sim.disk import PowerCut
+from zk.sim.disk import Disk, PowerCut
 from zk.storage.errors import LogFailure, StorageError
 from zk.storage.names import MARK
 from zk.storage.segment import SEGMENT_MAGIC, Identity
@@ -58,6 +60,25 @@ def test_a_failed_sync_leaves_no_hole_in_the_log(lab: "Lab") -> None:
     lab.disk.damage(name, synced, bytes(500))  # the file was not cut for good, and now the pages are gone
     lab.write(store, lab.entries(7, 8))
     assert lab.open().recovered == Recovered("disk-1", Epoch(1), None, (P1, *lab.entries(0, 8)), False)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_process_killed_in_its_start_then_a_power_cut_in_the_next_lose_nothing(lab: "Lab", seed: int) -> None:
+    """The names that a killed process left may be no more than the kernel's: they are synced before any use."""
+    lab.disk = Disk(Random(seed), "data")
+    lab.write(lab.open().store, [P1], lab.entries(0, 3))
+    image, before = lab.disk.image(), lab.disk.operations
+    lab.open()
+    steps = lab.disk.operations - before
+    for first in range(steps):
+        for second in range(steps):
+            lab.disk.restore(image)
+            for after, stop in ((first, lab.disk.kill), (second, lab.disk.power_cut)):
+                lab.disk.cut_power_after(after)
+                with suppress(PowerCut):
+                    lab.open(ensemble=False)
+                stop()
+            assert lab.open(ensemble=False).recovered.records == (P1, *lab.entries(0, 3))
 
 
 def test_a_segment_is_never_appended_to_again(lab: "Lab") -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from zlib import crc32
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zk.broadcast.records import Entry, EntryKind, Promise, Record, SnapshotRef, Truncate
@@ -72,12 +72,14 @@ def held(found: Scan) -> list[tuple[Record, ...]]:
 
 
 @given(headers)
+@settings(deadline=None)
 def test_a_header_comes_back_as_it_was(header: SegmentHeader) -> None:
     data, crc = encode_header(header)
     assert decode_header(data + b"rest") == (header, len(data), crc)
 
 
 @given(batches, st.integers(0, 5_000))
+@settings(deadline=None)
 def test_batches_come_back_as_they_were(parts: list[tuple[Record, ...]], zeroes: int) -> None:
     data, ends = write(parts)
     found = scan("log", data + bytes(zeroes))
@@ -85,6 +87,7 @@ def test_batches_come_back_as_they_were(parts: list[tuple[Record, ...]], zeroes:
 
 
 @given(batches, st.data())
+@settings(deadline=None)
 def test_a_log_cut_anywhere_is_a_torn_tail_behind_whole_batches(
     parts: list[tuple[Record, ...]], draw: st.DataObject
 ) -> None:
@@ -104,6 +107,7 @@ def test_a_log_cut_anywhere_is_a_torn_tail_behind_whole_batches(
     st.lists(st.booleans(), min_size=6, max_size=6),
     st.data(),
 )
+@settings(deadline=None)
 def test_a_flipped_bit_is_corruption_exactly_if_it_was_once_durable(
     parts: list[tuple[Record, ...]], syncs: list[bool], draw: st.DataObject
 ) -> None:
@@ -130,6 +134,7 @@ def test_a_flipped_bit_is_corruption_exactly_if_it_was_once_durable(
 
 
 @given(batches, st.lists(st.tuples(st.integers(0, 3_000), st.integers(0, 255)), max_size=8))
+@settings(deadline=None)
 def test_no_damage_makes_the_scan_fail_or_invent(
     parts: list[tuple[Record, ...]], changes: list[tuple[int, int]]
 ) -> None:
@@ -144,6 +149,7 @@ def test_no_damage_makes_the_scan_fail_or_invent(
 
 
 @given(st.binary(max_size=200))
+@settings(deadline=None)
 def test_any_bytes_are_a_header_or_a_clear_error(data: bytes) -> None:
     with pytest.raises((UnreadableFileError, UnknownFormatError)):
         decode_header(data)
