@@ -7,8 +7,8 @@ EPOCH_JUMP_MAX = 1 << 20
 """An epoch further above one's own than this is not believed: it would use up the epochs."""
 COUNTER_ROLLOVER = 0xF000_0000
 """From here on the leader looks for a quiet moment to begin a new epoch."""
-COUNTER_MAX = 0xFFFF_FFFE
-"""The last counter that is ever given to a transaction."""
+COUNTER_MAX = 0xFFFF_FFFD
+"""The last counter that is ever given. A leader that comes so far takes no proposals until its new epoch."""
 DELIVERED_PER_STEP_MAX = 4_096
 """So many entries are handed up at once: to apply a long history must not keep a server from its heartbeats."""
 

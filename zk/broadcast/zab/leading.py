@@ -88,7 +88,7 @@ class Leading(Stance):
 
     @property
     def window_open(self) -> bool:
-        if self.role is not Role.LEADING or self._resign_at_ms is not None or self._next_counter >= COUNTER_ROLLOVER:
+        if self.role is not Role.LEADING or self._resign_at_ms is not None or self._next_counter > COUNTER_MAX:
             return False
         config = self.node.config
         return (

@@ -96,7 +96,8 @@ class Streams:
                 if complete:
                     follower.sync = None
                     follower.streaming = True
-                    node.send(peer, Commit(self.epoch, follower.stream, self.committed()))
+                    if self.committed():
+                        node.send(peer, Commit(self.epoch, follower.stream, self.committed()))
                     return
             sync.sent += 1
 
