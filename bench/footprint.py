@@ -1,17 +1,20 @@
-"""What a server takes: start-up time when empty, and with 100,000 znodes of 100 bytes the memory and the time from
-process start to serving.
+"""What a server takes: time from process start to serving, and resident memory; empty, and with 100,000 znodes.
 
 python bench/footprint.py
 """
 
 import argparse
+import subprocess
+import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from bench_load import fill
+from zk.server.testing import ServerProcess, start_server
 
-from zk.server.testing import start_server
+LOADGEN = Path(__file__).with_name("loadgen.py")
 
 
 def resident_mb(pid: int) -> float:
@@ -22,25 +25,36 @@ def resident_mb(pid: int) -> float:
     raise RuntimeError(f"no VmRSS for process {pid}")
 
 
+@contextmanager
+def timed_server(data: Path, what: str) -> Iterator[ServerProcess]:
+    started = time.perf_counter()
+    with start_server(data) as server:
+        seconds = time.perf_counter() - started
+        status = server.status()
+        print(f"{what}: {seconds:.2f} s to serving, {resident_mb(server.pid):.0f} MB, {status.znodes:,} znodes")
+        yield server
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--znodes", type=int, default=100_000)
     parser.add_argument("--size", type=int, default=100, help="bytes of data in each")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
-        data = Path(directory)
-        started = time.perf_counter()
-        with start_server(data) as server:
-            print(f"empty server: {time.perf_counter() - started:.2f} s to serving, {resident_mb(server.pid):.0f} MB")
-            fill(server.address, options.znodes, options.size)
+        data = Path(directory) / "data"
+        with timed_server(data, "empty"):
+            pass
+        with timed_server(data, "empty, second start") as server:
+            shape = ["--connections", "8", "--window", "64", "--operation", "create"]
+            work = ["--total", str(options.znodes), "--size", str(options.size)]
+            command = [sys.executable, str(LOADGEN), "--servers", str(server.address), *shape, *work]
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
             print(f"{options.znodes:,} znodes of {options.size} bytes just created: {resident_mb(server.pid):.0f} MB")
             server.kill()
-        started = time.perf_counter()
-        with start_server(data) as server:
-            print(
-                f"restarted after kill -9: {time.perf_counter() - started:.2f} s to serving,
-                {resident_mb(server.pid):.0f} MB"
-            )
+        with timed_server(data, "after kill -9") as server:
+            server.terminate()
+        with timed_server(data, "after SIGTERM"):
+            pass
 
 
 if __name__ == "__main__":

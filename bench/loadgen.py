@@ -95,7 +95,10 @@ class Connection:
 
     def receive(self, latencies: list[float]) -> tuple[int, int]:
         """How many answers have arrived, and how many of them are refusals."""
-        self.unpacker.feed(self.socket.recv(1 << 18))
+        data = self.socket.recv(1 << 18)
+        if not data:
+            raise ConnectionError(f"the server closed connection {self.number} after {self.answered} answers")
+        self.unpacker.feed(data)
         now = time.perf_counter()
         kinds = [kind for _, _, kind, *_ in self.unpacker]
         first = self.answered
