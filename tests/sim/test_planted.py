@@ -3,7 +3,8 @@
 The defects are planted from here, into production code that knows nothing of it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -13,15 +14,23 @@ from zk.broadcast.zab.following import Following
 from zk.broadcast.zab.leading import Leading
 from zk.broadcast.zab.node import Node
 from zk.broadcast.zab.stance import Move
-from zk.model.record import ServerId, Zxid
-from zk.sim import Mode, Violation, run
+from zk.model.acl import Acl
+from zk.model.events import WatchEvent
+from zk.model.record import ConnectionId, ServerId, Zxid
+from zk.model.requests import Call
+from zk.replica.client import Client, Pending
+from zk.replica.clients import Clients
+from zk.replica.reads import LinearizableReads
+from zk.sim import Mode, Result, Violation, run, run_service
+from zk.tree.changes import Change
+from zk.tree.watches import WatchTable
 
 
-def first_violation(mode: Mode, seeds: int, servers: int = 3) -> str:
+def first_violation(mode: Mode, seeds: int, run: Callable[[int, int, Mode], Result] = run) -> str:
     """Which invariant breaks first within so many seeds; '' if none does."""
     for seed in range(seeds):
         try:
-            run(seed, servers, mode)
+            run(seed, 3, mode)
         except Violation as violation:
             return violation.invariant
     return ""
@@ -77,3 +86,39 @@ def test_a_promise_that_is_given_before_it_is_durable_is_found(monkeypatch: pyte
 
     monkeypatch.setattr(Node, "send_once_durable", promise_at_once)
     assert first_violation(Mode.FOCUSED, seeds=400) != ""
+
+
+@both_modes
+def test_a_linearizable_read_without_the_leaders_word_is_found(monkeypatch: pytest.MonkeyPatch, mode: Mode) -> None:
+    def at_once(reads: LinearizableReads, client: Client, pending: Pending) -> None:
+        pending.at_least = Zxid(0)
+
+    monkeypatch.setattr(LinearizableReads, "add", at_once)
+    assert first_violation(mode, 5, run_service) == "linearizable reads"
+
+
+@both_modes
+def test_a_lost_watch_is_found(monkeypatch: pytest.MonkeyPatch, mode: Mode) -> None:
+    fire = WatchTable.fire
+    fired = 0
+
+    def now_and_then(
+        table: WatchTable, change: Change, may_read: Callable[[ConnectionId, tuple[Acl, ...]], bool]
+    ) -> Sequence[tuple[ConnectionId, WatchEvent]]:
+        nonlocal fired
+        fired += 1
+        return fire(table, change, may_read) if fired % 20 else ()
+
+    monkeypatch.setattr(WatchTable, "fire", now_and_then)
+    assert first_violation(mode, 5, run_service) == "watches"
+
+
+@both_modes
+def test_an_answer_that_is_forgotten_before_it_arrived_is_found(monkeypatch: pytest.MonkeyPatch, mode: Mode) -> None:
+    received = Clients.received
+
+    def as_if_all_had_arrived(clients: Clients, connection: ConnectionId, calls: Sequence[Call]) -> None:
+        received(clients, connection, [replace(call, floor=call.xid) for call in calls])
+
+    monkeypatch.setattr(Clients, "received", as_if_all_had_arrived)
+    assert first_violation(mode, 5, run_service) == "exactly once"

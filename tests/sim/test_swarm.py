@@ -11,24 +11,20 @@ from zk.sim.checkers import COVERED
 @pytest.mark.parametrize(
     ("servers", "mode", "seeds"),
     [
-        (1, Mode.UNIFORM, 20),
-        (1, Mode.FOCUSED, 20),
-        (3, Mode.UNIFORM, 40),
-        (3, Mode.FOCUSED, 80),
-        (5, Mode.UNIFORM, 15),
-        (5, Mode.FOCUSED, 40),
+        (1, Mode.UNIFORM, 15),
+        (1, Mode.FOCUSED, 15),
+        (3, Mode.UNIFORM, 30),
+        (3, Mode.FOCUSED, 50),
+        (5, Mode.UNIFORM, 8),
+        (5, Mode.FOCUSED, 25),
     ],
 )
 def test_the_engine_holds_every_invariant(servers: int, mode: Mode, seeds: int) -> None:
-    for seed in range(seeds):
-        run(seed, servers, mode)
-
-
-def test_a_campaign_meets_everything_that_it_is_meant_to_prove() -> None:
     counters: Counter[str] = Counter()
-    for seed in range(1_000, 1_030):
-        counters += run(seed, 3, Mode.UNIFORM).counters
-    assert [name for name in COVERED if not counters[name]] == []
+    for seed in range(seeds):
+        counters += run(seed, servers, mode).counters
+    if (servers, mode) == (3, Mode.UNIFORM):  # these have met everything that they are meant to prove
+        assert [name for name in COVERED if not counters[name]] == []
 
 
 @pytest.mark.parametrize("mode", list(Mode))

@@ -6,7 +6,8 @@ import time
 from collections import Counter
 
 from zk.sim.checkers import COVERED
-from zk.sim.swarm import Mode, run
+from zk.sim.swarm import Mode, run_service
+from zk.sim.swarm import run as run_broadcast
 from zk.sim.trace import Trace
 from zk.sim.world import Violation
 
@@ -17,8 +18,10 @@ def main() -> int:
     parser.add_argument("--start", type=int, default=0, help="the first one")
     parser.add_argument("--servers", type=int, choices=(1, 3, 5), default=3)
     parser.add_argument("--mode", choices=[mode.value for mode in Mode], default=Mode.UNIFORM.value)
+    parser.add_argument("--whole", action="store_true", help="whole replicas with clients, not bare engines")
     parser.add_argument("--trace", action="store_true", help="one line per event")
     arguments = parser.parse_args()
+    run = run_service if arguments.whole else run_broadcast
     counters: Counter[str] = Counter()
     events = committed = 0
     began = time.perf_counter()
@@ -30,7 +33,7 @@ def main() -> int:
             print(violation)
             print(
                 f"again: python -m zk.sim --start {seed} --seeds 1 --servers {arguments.servers} "
-                f"--mode {arguments.mode} --trace"
+                f"--mode {arguments.mode} {'--whole ' if arguments.whole else ''}--trace"
             )
             return 1
         events += result.events

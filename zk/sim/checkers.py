@@ -84,6 +84,7 @@ class BroadcastChecks:
         self.on_committed: Callable[[Zxid, bytes], None] = lambda zxid, payload: None
         self.history: list[tuple[Zxid, bytes]] = []
         self.acknowledged = Zxid(0)
+        self.led_since_us = 0  # when the newest leader began to serve
         self._zxids: list[Zxid] = []  # of the history, to search in
         self._entries: dict[Zxid, tuple[Zxid, Entry]] = {}  # each entry ever seen, with its predecessor
         self._lives: dict[ServerId, _Life] = {}
@@ -215,6 +216,7 @@ class BroadcastChecks:
         if effect.role is Role.LEADING:
             self._leader_completeness(life)
             self.counters["leader"] += 1
+            self.led_since_us = self.world.now_us
 
     def _rejected(self, life: _Life, effect: engine.Rejected) -> None:
         self.counters["maybe applied" if effect.maybe_applied else "refused"] += len(effect.tokens)

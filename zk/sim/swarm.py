@@ -143,12 +143,12 @@ def run_service(seed: int, servers: int = 3, mode: Mode = Mode.UNIFORM, trace: T
         links.losses = False
 
     _war_and_peace(world, nodes, faults, mode, stop=last_orders)
-    the_leader(world, nodes)
-    clients_are_served(world, clients, witness)
+    clients_are_served(world, clients, checks, witness)
     for client in clients:
         client.rest()
     end = checks.history[-1][0]
     world.run(world.now_us + PROBE_MS * MS)
+    the_leader(world, nodes)
     everyone_is_at_the_end(world, nodes, end)
     for node in nodes:
         assert node.machine is not None
@@ -218,11 +218,11 @@ def everyone_is_at_the_end(world: World, nodes: Sequence[Node[M]], end: Zxid) ->
             world.fail("liveness", f"in peace server {node.server} applied {zxid_text(applied)} of {zxid_text(end)}")
 
 
-def clients_are_served(world: World, clients: Sequence[SimClient], witness: Witness) -> None:
+def clients_are_served(world: World, clients: Sequence[SimClient], checks: BroadcastChecks, witness: Witness) -> None:
     """In peace every client gets answers, and the sessions of the dead are over. Source: semantics of sessions."""
     for client in clients:
         if client.gone:
-            silent_ms = (world.now_us - client.silent_since_us) / MS
+            silent_ms = (world.now_us - max(client.silent_since_us, checks.led_since_us)) / MS
             if client.session in witness.tree.sessions and silent_ms > 2 * TIMEOUT_MS:
                 world.fail("expiry", f"{client.name} is gone, and its session {client.session:#x} lives on")
         elif not client.silent and world.now_us - client.answered_us > SERVED_WITHIN_MS * MS:
