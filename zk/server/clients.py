@@ -111,7 +111,7 @@ class Clients:
 
     def answer(self, connection_id: ConnectionId, items: Sequence[Reply | WatchEvent]) -> None:
         connection = self._connections.get(connection_id)
-        if connection is not None:
+        if connection is not None and items:
             connection.answer(items)
 
     def close(self, connection_id: ConnectionId, reason: str) -> None:
@@ -294,7 +294,9 @@ class ClientConnection:
         clients = self._clients
         slice_calls = CALLS_FIRST_SLICE
         left = CALLS_PER_ROUND
-        while left > 0 and self._may_hand_over and not clients.backlogged():
+        if clients.backlogged():
+            left = 0
+        while self.pending and left > 0 and self._may_hand_over:
             count = min(slice_calls, left, clients.limits.outstanding_requests_max - self.outstanding)
             pending = self.pending
             calls, self.pending = (pending, ()) if len(pending) <= count else (pending[:count], pending[count:])
@@ -312,12 +314,7 @@ class ClientConnection:
 
     @property
     def _may_hand_over(self) -> bool:
-        return (
-            bool(self.pending)
-            and not self._closing
-            and not self._full
-            and self._stream.unsent_bytes < REPLY_BYTES_PER_ROUND
-        )
+        return not self._closing and not self._full and self._stream.unsent_bytes < REPLY_BYTES_PER_ROUND
 
     # ---- out
 
@@ -354,7 +351,7 @@ class ClientConnection:
             interest = READ
         else:
             interest = READ
-            if self._may_hand_over:
+            if self.pending and self._may_hand_over:
                 self._clients.wait_for_turn(self)
                 interest = 0
             elif self.pending or self._full or self._clients.draining:
