@@ -140,7 +140,7 @@ def words(text: str) -> list[str]:
 
 
 def options(parts: Sequence[str]) -> dict[str, str]:
-    return dict((name, value) for name, _, value in (part.partition("=") for part in parts))
+    return {name: value for name, _, value in (part.partition("=") for part in parts)}
 
 
 class Trace:

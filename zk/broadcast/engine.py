@@ -211,7 +211,8 @@ class Role(Enum):
 
 @record
 class RoleChanged:
-    """`leader` is 0 if unknown. Clients are served while the role is LEADING, FOLLOWING or LEARNING in sync."""
+    """`leader` is 0 if unknown. Clients are served while the role is LEADING, FOLLOWING, or LEARNING with a leader: its
+    state is then the leader's, as of when it came in step."""
 
     role: Role
     epoch: Epoch

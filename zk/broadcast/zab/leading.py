@@ -46,6 +46,7 @@ class Leading(Stance):
         self._uncommitted_bytes = 0
         self._next_ping_ms = node.now_ms
         self._resign_at_ms: int | None = None
+        self._outbidden_by = Epoch(0)  # a higher epoch that a voter has promised: it can follow only an even higher one
 
     # ---- begin and end
 
@@ -88,7 +89,9 @@ class Leading(Stance):
 
     @property
     def window_open(self) -> bool:
-        if self.role is not Role.LEADING or self._resign_at_ms is not None or self._next_counter > COUNTER_MAX:
+        if self.role is not Role.LEADING or self._next_counter > COUNTER_MAX:
+            return False
+        if self._resign_at_ms is not None or self._outbidden_by:
             return False
         config = self.node.config
         return (
@@ -97,6 +100,7 @@ class Leading(Stance):
 
     def on_propose(self, event: Propose) -> Move | None:
         proposals = event.proposals
+        assert proposals
         first, count = make_zxid(self.epoch, self._next_counter), len(proposals)
         if not self.window_open or self._next_counter + count - 1 > COUNTER_MAX:
             return super().on_propose(event)
@@ -154,9 +158,9 @@ class Leading(Stance):
         node = self.node
         if self._resign_at_ms is not None:
             return self._resign(everything=True)
-        if self._next_counter >= COUNTER_ROLLOVER:
+        if self._outbidden_by or self._next_counter >= COUNTER_ROLLOVER:
             settled = node.delivered == node.history.last and node.durability.complete
-            return Campaign(Epoch(node.accepted_epoch + 1), {}) if settled else None
+            return Campaign(Epoch(max(node.accepted_epoch, self._outbidden_by) + 1), {}) if settled else None
         payload = self._admission.next_membership()
         if payload is not None:
             self._replicate((Entry(make_zxid(self.epoch, self._next_counter), EntryKind.CONFIG, payload),))
@@ -238,10 +242,11 @@ class Leading(Stance):
         node.check_epoch(message.accepted_epoch)
         if message.accepted_epoch <= self.epoch:
             self._streams.join(peer, message)
-        elif self.role is Role.LEADING and node.now_ms >= node.next_epoch_bump_ms and node.durability.complete:
-            # it has promised an epoch whose candidate died, and may not follow a lower one (R11)
+        elif self.role is Role.LEADING and node.now_ms >= node.next_epoch_bump_ms:
+            # it has promised an epoch whose candidate died (R11); once nothing is under way, go above that
             node.next_epoch_bump_ms = node.now_ms + 4 * node.config.leader_timeout_ms
-            return Campaign(Epoch(message.accepted_epoch + 1), {})
+            self._outbidden_by = message.accepted_epoch
+            return self._when_settled()
         return None
 
     def on_sync_ack(self, peer: ServerId, message: SyncAck) -> Move | None:
