@@ -17,7 +17,7 @@ class ReplicaConfig:
     leaderless_ms_max: int = 1_500  # how long clients are kept, and new ones wait, while there is no leader
     pause_ms_max: int = 500  # a longer gap between two ticks means that this process did not run
     reap_interval_ms: int = 60_000  # how often containers and TTL nodes are looked after
-    snapshot_every_txns: int = 100_000
-    snapshot_every_bytes: int = 64 * 1024 * 1024  # of payload
+    snapshot_every_txns: int = 50_000  # or as many as there are znodes, so that a snapshot costs little per write
+    snapshot_every_bytes: int = 256 * 1024 * 1024  # of payload
     digest_every_txns: int = 2_048  # servers compare their trees where a zxid's counter is a multiple of this
     snapshot_nodes_per_slice: int = 2_000  # how much of a snapshot is encoded between two rounds of requests

@@ -246,13 +246,15 @@ class Replica:
                 self._digests.mine(entry.zxid, self.tree.digest())
             self._bytes_since_snapshot += len(entry.payload)
         self._txns_since_snapshot += len(entries)
-        config = self._config
-        if (
-            self._txns_since_snapshot >= config.snapshot_every_txns
-            or self._bytes_since_snapshot >= config.snapshot_every_bytes
-        ) and not self._snapshots.own_under_way:
+        if self._snapshot_is_due and not self._snapshots.own_under_way:
             self._txns_since_snapshot = self._bytes_since_snapshot = 0
             self._snapshots.start_own(self.engine.delivered, self.tree.digest(), self.tree.image())
+
+    @property
+    def _snapshot_is_due(self) -> bool:
+        config = self._config
+        txns_max = max(config.snapshot_every_txns, len(self.tree.znodes))
+        return self._txns_since_snapshot >= txns_max or self._bytes_since_snapshot >= config.snapshot_every_bytes
 
     def _keep_clocks(self, txn: Txn, closed: Iterable[SessionId]) -> None:
         assert self._clocks is not None
