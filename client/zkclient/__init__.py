@@ -11,9 +11,10 @@ from zk.model.stat import Stat
 from zkclient import errors
 from zkclient.client import AsyncZooKeeper
 from zkclient.errors import *  # noqa: F403 - the whole family, by its own __all__
+from zkclient.paging import Pages
 from zkclient.probing import status_of
 from zkclient.recipes.contenders import Held
-from zkclient.recipes.election import Election
+from zkclient.recipes.election import Election, Leaders
 from zkclient.recipes.lock import Lock
 from zkclient.results import ClientStatistics, NodeData, State
 from zkclient.transaction import Transaction
@@ -26,9 +27,11 @@ __all__ = [
     "NodeData",
     "Transaction",
     "WatchStream",
+    "Pages",
     "ClientStatistics",
     "Lock",
     "Election",
+    "Leaders",
     "Held",
     "Acl",
     "Perms",

@@ -1,6 +1,6 @@
 """AsyncZooKeeper: the client's methods. How a session is kept alive is the machine's matter."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from random import SystemRandom
 from types import TracebackType
@@ -23,7 +23,6 @@ from zk.model.replies import (
     DataReply,
     IdentitiesReply,
     MultiReply,
-    PageEntry,
     PathsReply,
     Reply,
     StatReply,
@@ -57,6 +56,7 @@ from zkclient.driver import Driver
 from zkclient.errors import APIError, BadArgumentsError, NodeExistsError, NoNodeError, NotEmptyError, ZKError, at_path
 from zkclient.hosts import parse_hosts
 from zkclient.machine import Machine
+from zkclient.paging import Pages
 from zkclient.recipes.contenders import Held
 from zkclient.recipes.election import Election
 from zkclient.recipes.lock import Lock
@@ -405,7 +405,7 @@ class AsyncZooKeeper:
         names = tuple(sorted(body.names))
         return (names, body.stat) if include_stat else names
 
-    async def pages(
+    def pages(
         self,
         path: str,
         *,
@@ -415,19 +415,18 @@ class AsyncZooKeeper:
         with_data: bool = False,
         read: Consistency = "session",
         timeout: float | None = None,
-    ) -> AsyncIterator[tuple[PageEntry, ...]]:
+    ) -> Pages:
         """The children in ascending order of their names, page by page; `with_data` adds each child's data and stat.
         Each page is read at one instant, different pages at different ones."""
         full = self.absolute(path)
-        more = True
-        while more:
+
+        async def page(start_after: str) -> ChildrenPageReply:
             request = GetChildrenPage(full, prefix, start_after, page_size, with_data)
             body = (await self._read(request, timeout, read)).body
             assert isinstance(body, ChildrenPageReply)
-            more = body.more
-            if body.entries:
-                start_after = body.entries[-1].name
-                yield body.entries
+            return body
+
+        return Pages(page, start_after)
 
     async def count(self, path: str = "/", *, read: Consistency = "session", timeout: float | None = None) -> int:
         """How many nodes are below `path`, itself not counted."""

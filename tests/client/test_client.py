@@ -205,6 +205,9 @@ async def test_pages_go_through_all_children_in_order(connect: Connect) -> None:
         data = [[entry.data for entry in page] async for page in zk.pages("/", start_after="n4", with_data=True)]
         assert data == [[b"5", b"6"]]
         assert [page async for page in zk.pages("/", prefix="x")] == []
+        async for page in zk.pages("/", page_size=1):
+            assert [entry.name for entry in page] == ["n0"]
+            break
 
 
 async def test_identities_open_what_they_closed(connect: Connect) -> None:

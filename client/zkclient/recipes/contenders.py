@@ -230,7 +230,7 @@ class Contest:
         lost = held.lost.is_set()
         swallowed = scope.__exit__(exc_type, exc, traceback)
         await self._leave(held)
-        if lost and (exc is None or swallowed or isinstance(exc, Exception)):
+        if lost and not isinstance(exc, LockLost) and (exc is None or swallowed or isinstance(exc, Exception)):
             raise LockLost(held.path, held.reason) from (None if swallowed else exc)
         return swallowed
 

@@ -1,11 +1,11 @@
 """Election: one leader among candidates, and its observers."""
 
-from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from zk.model.errors import NoNodeError
 from zk.model.paths import join
 from zk.model.record import Zxid
+from zkclient.driver import Driver
 from zkclient.recipes.contenders import Contest, Wake, in_order
 from zkclient.watchers import Notified
 
@@ -34,26 +34,18 @@ class Election(Contest):
 
     async def leader(self) -> str | None:
         """The id of the present leader; None if there is none."""
-        return (await self._leader(None))[1]
+        return (await self.term(None))[1]
 
     async def candidates(self) -> tuple[str, ...]:
         """The ids of the leader and of all who wait, in their order."""
         return await self.contenders()
 
-    async def leaders(self) -> AsyncIterator[str | None]:
+    def leaders(self) -> "Leaders":
         """The present leader's id, then each next one as it takes over; None while there is none. No need to be a
         candidate."""
-        told: tuple[Zxid, str | None] | None = None
-        with Wake(self._driver) as wake:
-            while True:
-                wake.arm()
-                leader = await self._leader(wake.on_event)
-                if leader != told:
-                    told = leader
-                    yield leader[1]
-                await wake.wait()
+        return Leaders(self, self._driver)
 
-    async def _leader(self, watch: Notified | None) -> tuple[Zxid, str | None]:
+    async def term(self, watch: Notified | None) -> tuple[Zxid, str | None]:
         """The leader's token and id, (0, None) if there is none. `watch` is called when that may have changed."""
         client = self._client
         while True:
@@ -68,3 +60,24 @@ class Election(Contest):
             except NoNodeError:
                 if watch is None or await client.exists(self._path, watch=watch) is None:
                     return Zxid(0), None
+
+
+class Leaders:
+    """An async iterator of leaders' ids. A class, for a generator would have to be closed by its user."""
+
+    def __init__(self, election: Election, driver: Driver) -> None:
+        self._election = election
+        self._driver = driver
+        self._told: tuple[Zxid, str | None] | None = None
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> str | None:
+        while True:
+            with Wake(self._driver) as wake:
+                term = await self._election.term(wake.on_event)
+                if term != self._told:
+                    self._told = term
+                    return term[1]
+                await wake.wait()
