@@ -138,6 +138,12 @@ def test_the_common_point_is_the_last_equal_entry(moves: list[tuple[bool, int, i
     assert common_point(world.shape(1), world.shape(0)) == common
 
 
+def test_histories_that_parted_too_long_ago_have_no_common_point() -> None:
+    long = History(Zxid(0), (), b"")
+    long.append([txn(number, 0) for number in range(1, EPOCHS_KEPT + 50)])
+    assert common_point(long.shape, ((Epoch(0), Zxid(0)), (Epoch(3), make_zxid(3, 7)))) is None
+
+
 def test_the_last_zxid_alone_does_not_say_where_histories_part() -> None:
     old_leader = history(*epoch(1, 3), *epoch(2, 9))
     new_leader = history(*epoch(1, 3), *epoch(3, 2))

@@ -18,8 +18,8 @@ EPOCHS_KEPT = 1_000
 _zxid_of = attrgetter("zxid")
 
 
-def common_point(mine: EpochEnds, theirs: EpochEnds) -> Zxid:
-    """The last zxid up to which two histories are the same.
+def common_point(mine: EpochEnds, theirs: EpochEnds) -> Zxid | None:
+    """The last zxid up to which two histories are the same; None if that is too long ago to tell.
 
     An epoch has one leader and no gaps, and a history that holds (epoch, n) holds all that was before it; so they part
     in the newest epoch that both know, where the shorter one ends. The last zxid alone does not tell.
@@ -27,7 +27,7 @@ def common_point(mine: EpochEnds, theirs: EpochEnds) -> Zxid:
     ends = dict(mine)
     newest_shared = max((epoch for epoch, _ in theirs if epoch in ends), default=None)
     if newest_shared is None:
-        return Zxid(0)
+        return None
     return min(ends[newest_shared], dict(theirs)[newest_shared])
 
 

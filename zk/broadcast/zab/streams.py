@@ -73,8 +73,18 @@ class Streams:
     def _synchronise(self, peer: ServerId, epochs: EpochEnds) -> None:
         follower = self.followers[peer]
         follower.heard_ms = self.node.now_ms
-        follower.sync = Sync(common_point(self.node.history.shape, epochs))
-        self._push(peer, follower, follower.sync)
+        common = common_point(self.node.history.shape, epochs)
+        follower.sync = Sync(common or Zxid(0))
+        if common is None:
+            self._want_snapshot(peer, follower, follower.sync)
+        else:
+            self._push(peer, follower, follower.sync)
+
+    def _want_snapshot(self, peer: ServerId, follower: Follower, sync: Sync) -> None:
+        """The log in memory is not enough. The state above is that at `delivered`, or later once it is given."""
+        sync.awaits_snapshot = True
+        sync.cursor = self.node.delivered_txn
+        self.node.effects.append(TakeSnapshot(peer, follower.stream))
 
     def _push(self, peer: ServerId, follower: Follower, sync: Sync) -> None:
         """Send what is due, but only so many frames ahead of the follower, so that heartbeats are not stuck behind
@@ -84,9 +94,7 @@ class Streams:
             if sync.snapshot is not None:
                 node.send(peer, self._chunk(follower, sync, sync.snapshot))
             elif sync.cursor < history.base:  # memory does not reach back that far (any more)
-                sync.awaits_snapshot = True
-                sync.cursor = node.delivered_txn
-                node.effects.append(TakeSnapshot(peer, follower.stream))
+                self._want_snapshot(peer, follower, sync)
                 return
             else:
                 entries = history.frame(sync.cursor, config.proposal_txns_max, config.proposal_bytes_max)
