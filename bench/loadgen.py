@@ -14,7 +14,7 @@ import socket
 import time
 from dataclasses import asdict, dataclass
 
-import msgpack
+import msgpack  # type: ignore[import-untyped]  # it ships no types
 
 from zk.model.errors import APIError
 from zk.model.record import SessionId
