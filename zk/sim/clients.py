@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from zk.model.errors import APIError, NoNodeError, SessionExpiredError, SessionMovedError, ThrottledError
-from zk.model.events import WatchEvent
+from zk.model.events import EventType, WatchEvent
 from zk.model.record import SessionId, Zxid
 from zk.model.replies import ConnectReply, Reply
 from zk.model.requests import (
@@ -25,6 +25,7 @@ from zk.model.requests import (
     Multi,
     Ping,
     SetData,
+    SetWatches,
     Sync,
 )
 from zk.sim.links import Link, Links
@@ -47,6 +48,14 @@ class _Asked:
     call: Call
     sent_us: int
     acknowledged: Zxid
+
+
+@dataclass(slots=True)
+class _Watch:
+    """A one-shot watch: the state at `since` was seen with it, where the node was `missing` or not."""
+
+    since: Zxid
+    missing: bool
 
 
 class SimClient:
@@ -81,7 +90,8 @@ class SimClient:
         self._writes: dict[int, ClientRequest] = {}  # unanswered: they are sent again on the next connection
         self._seen = Zxid(0)  # the newest state that the session was shown
         self._written = Zxid(0)  # its newest write that was answered
-        self._watched: dict[str, Zxid] = {}
+        self._watched: dict[str, _Watch] = {}
+        self._owed: dict[str, EventType] = {}  # what must be told right behind the answer to SetWatches
 
     # ---- when
 
@@ -142,7 +152,7 @@ class SimClient:
     def _forget_connection(self) -> None:
         self._link = None
         self._asked.clear()
-        self._watched.clear()
+        self._owed.clear()
 
     def lost(self, link: Link) -> None:
         """The connection broke."""
@@ -158,6 +168,11 @@ class SimClient:
         for xid, request in self._writes.items():
             self.counters["writes resent"] += 1
             self._send(Call(xid, request, floor=min(self._writes)))
+        if self._watched:
+            self.counters["watches set again"] += len(self._watched)
+            data = tuple(path for path, watch in self._watched.items() if not watch.missing)
+            exist = tuple(path for path, watch in self._watched.items() if watch.missing)
+            self._ask(SetWatches(self._seen, data, exist))
 
     # ---- asking
 
@@ -221,6 +236,8 @@ class SimClient:
     def _answered(self, link: Link, reply: Reply) -> None:
         if not self._asked or self._asked[0].call.xid != reply.xid:
             self._fail("fifo", f"got the answer {reply.xid}, waits for {[asked.call.xid for asked in self._asked]}")
+        if self._owed:
+            self._fail("watches", f"came back, and is not told of {self._owed}")
         asked = self._asked.popleft()
         request, body = asked.call.request, reply.body
         self.answered_us = self.world.now_us
@@ -271,6 +288,8 @@ class SimClient:
             self._fail("monotonic reads", f"reads at {zxid_text(reply.zxid)}, has seen {zxid_text(self._seen)}")
         self._seen = reply.zxid
         request = call.request
+        if isinstance(request, SetWatches):
+            self._watches_set(request, reply)
         if (call.linearizable or isinstance(request, Sync)) and reply.zxid < asked.acknowledged:
             self._fail(
                 "linearizable reads",
@@ -280,27 +299,52 @@ class SimClient:
             self._witness.read_answered(request.path, reply.zxid, body)
         self._no_watch_missed(reply)
         if isinstance(request, GetData | Exists) and request.watch:
-            sets_one = isinstance(body, NoNodeError) if isinstance(request, Exists) else False
-            if sets_one or not isinstance(body, APIError):
-                self._watched[request.path] = reply.zxid
+            missing = isinstance(body, NoNodeError)
+            if (missing and isinstance(request, Exists)) or not isinstance(body, APIError):
+                self._watched[request.path] = _Watch(reply.zxid, missing)
 
     # ---- watches
 
     def _fired(self, event: WatchEvent) -> None:
         """(17) A one-shot watch tells the first change behind the read that set it, once. Source: semantics of
         watches."""
-        since = self._watched.pop(event.path, None)
-        if since is None:
-            self._fail("watches", f"is told {describe(event)} and watches nothing there")
-        change = self._witness.first_change(event.path, since, event.zxid)
-        if change is None or (change.zxid, change.type) != (event.zxid, event.type):
-            self._fail("watches", f"is told {describe(event)}, watching since {zxid_text(since)}: {change}")
         self.counters["watch events"] += 1
+        if event.path in self._owed:
+            expected = self._owed.pop(event.path)
+            if event.type is not expected:
+                self._fail("watches", f"is told {describe(event)} after it came back, and not {expected.name}")
+            return
+        watch = self._watched.pop(event.path, None)
+        if watch is None:
+            self._fail("watches", f"is told {describe(event)} and watches nothing there")
+        change = self._witness.first_change(event.path, watch.since, event.zxid)
+        if change is None or (change.zxid, change.type) != (event.zxid, event.type):
+            self._fail("watches", f"is told {describe(event)}, watching since {zxid_text(watch.since)}: {change}")
+
+    def _watches_set(self, request: SetWatches, reply: Reply) -> None:
+        """(17) What happened to a watched node while its client was away is told when it comes back, or the watch
+        stands again. Source: semantics of watches, reconnect."""
+        for path, watch in list(self._watched.items()):
+            version = self._witness.version_at(path, reply.zxid)
+            node = None if version is None else version.node
+            if watch.missing:
+                happened = None if node is None else EventType.CREATED
+            elif node is None:
+                happened = EventType.DELETED
+            else:
+                happened = EventType.DATA_CHANGED if node.mzxid > request.since else None
+            if happened is None:
+                watch.since = reply.zxid
+            else:
+                del self._watched[path]
+                self._owed[path] = happened
 
     def _no_watch_missed(self, reply: Reply) -> None:
         """(17) No answer shows a state beyond a watched change that was not told. Source: semantics of watches."""
-        for path, since in self._watched.items():
-            change = self._witness.first_change(path, since, reply.zxid)
+        if any(isinstance(asked.call.request, SetWatches) for asked in self._asked):
+            return  # they are not in force yet
+        for path, watch in self._watched.items():
+            change = self._witness.first_change(path, watch.since, reply.zxid)
             if change is not None:
                 self._fail(
                     "watches",

@@ -1,7 +1,7 @@
 """Faults that strike an ensemble, and the peace that repairs them all.
 
-Each run has a random subset of the kinds in use. What a disk held is taken away from a minority only, over a whole run,
-and only while the ensemble counts all others: no protocol survives the loss of a majority's promises.
+Each run has a random subset of the kinds in use. What a disk held is taken away from a minority at a time, until
+the ensemble counts that server again, and while it counts all others: no protocol survives the loss of a majority.
 """
 
 import errno
@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Generic
 
-from zk.broadcast.engine import Role, RoleChanged
+from zk.broadcast.engine import Resign, Role, RoleChanged
 from zk.broadcast.messages import Message
 from zk.model.peering import ReplicaMessage
 from zk.model.record import ServerId
@@ -36,8 +36,8 @@ class Faults(Generic[M]):
         self._every_ms = random.choice((300, 700, 1_500, 3_000))
         self._focus = random.choice((0.0, 0.1, 0.3, 0.5)) if focused else 0.0
         self._power_cuts = random.random() < 0.8  # else only processes are killed
-        self._losses_left = (len(nodes) - 1) // 2
-        self._counted: set[ServerId] = set()  # who serves with a disk that the ensemble knows
+        self._losses_max = (len(nodes) - 1) // 2  # at a time
+        self._counted: set[ServerId] = set()  # who has served with a disk that the ensemble knows, and has it still
         kinds: tuple[tuple[Callable[[Node[M]], None], float], ...] = (
             (self._crash, 0.6),
             (self._crash_many, 0.4),
@@ -45,9 +45,10 @@ class Faults(Generic[M]):
             (self._one_way, 0.6),
             (self._reset, 0.6),
             (self._pause, 0.6),
+            (self._hand_over, 0.4),
             (self._slow_disk, 0.6),
             (self._disk_error, 0.3),
-            (self._lose_disk, 0.15),
+            (self._lose_disk, 0.3),
         )
         self._kinds = [strike for strike, likely in kinds if random.random() < likely]
         network.spikes = random.random() < 0.6
@@ -160,6 +161,12 @@ class Faults(Generic[M]):
             node.pause()
             self.world.after(self.world.random.choice((50, 300, 1_000, 3_000)) * MS, node.resume)
 
+    def _hand_over(self, node: Node[M]) -> None:
+        """SIGTERM: the server resigns, and soon is gone."""
+        self._note("hand over", str(node.server))
+        node.act(lambda machine, now_ms: machine.step(now_ms, Resign()))
+        self.world.after(self.world.random.randrange(500 * MS), partial(self._crash, node))
+
     def _slow_disk(self, node: Node[M]) -> None:
         self._note("slow disk", str(node.server))
         node.slow_until_us = self.world.now_us + self.world.random.choice((100, 300, 500, 1_500)) * MS
@@ -172,11 +179,10 @@ class Faults(Generic[M]):
 
     def _lose_disk(self, node: Node[M]) -> None:
         """An empty disk, or damage at rest."""
-        others = {other.server for other in self._nodes if other is not node}
-        if self._losses_left == 0 or not others <= self._counted:
+        counted = self._counted - {node.server}
+        if len(self._nodes) - len(counted) > self._losses_max:
             return
-        self._losses_left -= 1
-        self._counted.discard(node.server)
+        self._counted = counted
         self._note("disk loss", str(node.server))
         node.stop(power_cut=False)
         node.tampered = True
@@ -189,8 +195,9 @@ class Faults(Generic[M]):
 
     def _damage(self, node: Node[M]) -> None:
         random = self.world.random
-        name = random.choice(node.disk.names())
-        size = node.disk.written_bytes(name)
+        names = node.disk.names()
+        name = random.choice(names) if names else ""
+        size = node.disk.written_bytes(name) if names else 0
         if size:
             offset = random.randrange(size)
             length = random.choice((1, 1, 16, PAGE_BYTES))
