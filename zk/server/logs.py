@@ -1,10 +1,11 @@
 """Log lines leave through a queue and a thread, so that a stderr that nobody reads never stops a heartbeat."""
 
 import logging
+import os
 import queue
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from logging.handlers import QueueHandler, QueueListener
 
 LINES_WAITING_MAX = 10_000  # beyond them lines are lost, and counted
@@ -32,11 +33,24 @@ class _Handler(QueueHandler):
             self._lost += 1
 
 
+class _Stderr(logging.Handler):
+    """Writes to the file descriptor itself: a lock or a buffer would be waited for again when the process ends."""
+
+    def createLock(self) -> None:  # noqa: N802 - the name is logging's
+        self.lock = None  # only the listener's thread comes here
+
+    def emit(self, record: logging.LogRecord) -> None:
+        line = f"{self.format(record)}\n".encode(errors="backslashreplace")
+        with suppress(OSError):  # stderr is closed: nobody is left to be told
+            while line:
+                line = line[os.write(2, line) :]
+
+
 @contextmanager
 def logging_to_stderr(level: int = logging.INFO) -> Iterator[None]:
     """Send what the process logs to stderr, as text lines with the time and the level in front."""
     lines: queue.Queue[logging.LogRecord] = queue.Queue(LINES_WAITING_MAX)
-    stderr = logging.StreamHandler()
+    stderr = _Stderr()
     stderr.setFormatter(logging.Formatter(FORMAT))
     listener = QueueListener(lines, stderr)
     handler = _Handler(lines)

@@ -79,16 +79,21 @@ class Runtime:
     async def run(self) -> None:
         """Serve until cancelled. Raise ServerHaltedError, or what made the log fail, if there is no going on."""
         self._poller.register(self, READ)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._tick_steadily)
-            while True:
-                for _ in range(ROUNDS_PER_WAKEUP):
-                    if not self.round():
-                        break
-                if self._busy:
-                    await trio.lowlevel.checkpoint()
-                else:
-                    await self._poller.wait()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._tick_steadily)
+                while True:
+                    for _ in range(ROUNDS_PER_WAKEUP):
+                        if not self.round():
+                            break
+                    if self._busy:
+                        await trio.lowlevel.checkpoint()
+                    else:
+                        await self._poller.wait()
+        finally:
+            self.clients.drop_all()
+            self.peers.drop_all()
+            self._poller.unregister(self)
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait for something that a round may bring about."""

@@ -30,13 +30,14 @@ from zk.server.wakeup import Wakeup
 from zk.storage.errors import LogFailure, StorageError
 from zk.storage.files import open_directory
 from zk.storage.segment import Identity
-from zk.storage.store import Opened, open_store
+from zk.storage.store import Opened, Store, open_store
 from zk.wire.peer import VERSION, Hello
 
 logger = logging.getLogger(__name__)
 
 DISK_SPACE_INTERVAL_MS = 1_000
 FREEZE_INTERVAL_MS = 10_000
+GC_THRESHOLDS = (50_000, 20, 1_000)  # a full collection practically never: see _freeze_steadily
 # The steps of stopping; together they stay below the two seconds that an operator is promised.
 ANSWER_MS = 500  # for calls under way
 HAND_OVER_MS = 600  # for another server to take the lead
@@ -92,10 +93,11 @@ async def serve(
     `started` hears the address that is listened at, its port filled in. Raises StorageError, OSError (an address can't
     be used), LogFailure or ServerHaltedError.
     """
-    async with open_poller() as poller, _opened(config) as (opened, log, snapshots, wakeup):
+    gc.set_threshold(*GC_THRESHOLDS)
+    opened = _open(config)
+    async with open_poller() as poller, _writing(opened.store) as (log, snapshots, wakeup):
         server = _Server(config, opened, log, snapshots, poller, wakeup)
-        del opened  # the snapshot's bytes
-        gc.collect()
+        del opened  # and with it what was read from disk
         gc.freeze()
         started(server.listen())
         async with trio.open_nursery() as nursery:
@@ -155,11 +157,7 @@ class _Server:
                     nursery.start_soon(self._runtime.peers.keep_connected, peer, address)
             nursery.start_soon(self._watch_disk_space)
             nursery.start_soon(_freeze_steadily)
-            try:
-                await self._runtime.run()
-            finally:
-                self._runtime.clients.drop_all()
-                self._runtime.peers.drop_all()
+            nursery.start_soon(self._runtime.run)
 
     async def stop(self) -> None:
         """Answer what is under way, hand the lead over, say goodbye to the clients; each as far as its time allows."""
@@ -207,28 +205,33 @@ async def _freeze_steadily() -> None:
 
     Nothing that lives long here forms cycles, so counting references frees all that is dropped.
     """
-    gc.set_threshold(50_000, 20, 1_000)
     while True:
         await trio.sleep(FREEZE_INTERVAL_MS / 1_000)
         gc.collect(1)
         gc.freeze()
 
 
-@asynccontextmanager
-async def _opened(config: ServerConfig) -> AsyncIterator[tuple[Opened, LogThread, SnapshotThread, Wakeup]]:
-    """The data directory, opened, and the threads that write to it; closed in good order."""
-    directory = open_directory(str(config.data))
+def _open(config: ServerConfig) -> Opened:
     opened = open_store(
-        directory, Identity(config.cluster, config.id), lambda: os.urandom(16).hex(), ensemble=len(config.voters) > 1
+        open_directory(str(config.data)),
+        Identity(config.cluster, config.id),
+        lambda: os.urandom(16).hex(),
+        ensemble=len(config.voters) > 1,
     )
     for note in opened.notes:
         logger.warning("%s", note)
+    return opened
+
+
+@asynccontextmanager
+async def _writing(store: Store) -> AsyncIterator[tuple[LogThread, SnapshotThread, Wakeup]]:
+    """The threads that write to the store; at the end they finish what they have, and the store is closed."""
     wakeup = Wakeup()
-    log = LogThread(opened.store, wakeup)
-    snapshots = SnapshotThread(opened.store, wakeup)
+    log = LogThread(store, wakeup)
+    snapshots = SnapshotThread(store, wakeup)
     try:
-        yield opened, log, snapshots, wakeup
+        yield log, snapshots, wakeup
     finally:
         if log.close(LOG_MS) and snapshots.close(LOG_MS):
-            opened.store.close()
+            store.close()
             wakeup.close()
