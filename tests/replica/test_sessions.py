@@ -112,6 +112,16 @@ def test_pings_to_a_follower_keep_the_session_alive(three: "Cluster") -> None:
     assert isinstance(client.ask(Exists("/mine")), StatReply)
 
 
+def test_a_ping_is_answered_only_by_a_server_that_a_leader_with_a_quorum_has_heard(three: "Cluster") -> None:
+    assert three.leader is not None
+    leader_id = three.leader.engine.leader
+    client = three.connect(leader_id).open()
+    three.cut_off(leader_id)
+    xid = client.call(Ping())
+    three.advance(200)
+    assert client.answer_to(xid) is None
+
+
 def test_closing_deletes_the_ephemerals_answers_and_closes_the_connection(three: "Cluster") -> None:
     client = three.connect(1).open()
     client.ask(Create("/mine", b"", mode=EPHEMERAL))

@@ -101,7 +101,8 @@ class Clients:
             **dict.fromkeys(get_args(TreeRead), self._take_read),
             **dict.fromkeys(get_args(ConnectionRequest), self._take_in_turn),
             **dict.fromkeys(get_args(ClientWrite), self._take_write),
-            Sync: self._take_sync,
+            Sync: self._take_confirmed,
+            Ping: self._take_confirmed,
             AddAuth: self._take_credential,
         }
 
@@ -170,7 +171,13 @@ class Clients:
         else:
             self._answer(client, call.xid, self._read(client, request), self.applied)
 
-    def _take_sync(self, client: Client, call: Call, request: Sync) -> None:
+    def _take_confirmed(self, client: Client, call: Call, request: Sync | Ping) -> None:
+        """Answered once the leader, confirmed by a quorum, has heard of it.
+
+        For a Ping this is what the client's own clock rests on: until that ping's sending time plus the timeout, no
+        leader can have let the session expire. A server that answered by itself might be cut off from the leader, or
+        be a leader that does not know yet that it was replaced.
+        """
         self._queue_read(client, call, linearizable=True)
 
     def _queue_read(self, client: Client, call: Call, linearizable: bool = False) -> None:

@@ -316,6 +316,7 @@ class Replica:
                 self._propose()
             token = self._reads.ask()
             if token is not None:
+                self._hear_own_clients()
                 self._drive(engine.ReadIndex(token))
             return
         leader = self._step_with[0]
@@ -327,6 +328,7 @@ class Replica:
                 self._effects.append(SendPeer(leader, connection, Forward(bodies)))
         token = self._reads.ask()
         if token is not None:
+            self._tell_heard(leader, connection)  # first: an answered ping means that the leader has heard of it
             self._effects.append(SendPeer(leader, connection, ReadIndexAsk(token)))
 
     def _propose(self) -> None:
@@ -356,7 +358,9 @@ class Replica:
             self._look_after_sessions(self._clocks)
             self._reap()
         elif self._step_with is not None:
-            self._tell_heard(self._step_with[0])
+            connection = self._peers.get(self._step_with[0])
+            if connection is not None and now_ms >= self._next_heard_ms:
+                self._tell_heard(self._step_with[0], connection)
         else:
             self.clients.leave_after_leaderless(now_ms - self._leaderless_since_ms)
         for ready in self._snapshots.step():
@@ -367,9 +371,7 @@ class Replica:
         self._flush()
 
     def _look_after_sessions(self, clocks: SessionClocks) -> None:
-        heard, self.clients.heard = self.clients.heard, set()
-        for session_id in heard:
-            clocks.heard(session_id, self._now_ms)
+        self._hear_own_clients()
         for session_id in clocks.due(self._now_ms):
             session = self.tree.sessions.get(session_id)
             if session is not None:
@@ -381,10 +383,13 @@ class Replica:
             for path in self.tree.reapable(self.clients.wall_ms):
                 self.clients.propose(Reap(path))
 
-    def _tell_heard(self, leader: ServerId) -> None:
-        connection = self._peers.get(leader)
-        if connection is None or self._now_ms < self._next_heard_ms:
-            return
+    def _hear_own_clients(self) -> None:
+        assert self._clocks is not None
+        heard, self.clients.heard = self.clients.heard, set()
+        for session_id in heard:
+            self._clocks.heard(session_id, self._now_ms)
+
+    def _tell_heard(self, leader: ServerId, connection: ConnectionId) -> None:
         self._next_heard_ms = self._now_ms + self._config.heard_interval_ms
         heard, self.clients.heard = self.clients.heard, set()
         zxid, digest = self._digests.latest
