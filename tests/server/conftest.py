@@ -61,9 +61,9 @@ class Edge:
             self.round()
 
     def round(self) -> None:
+        self.clients.begin_round()
         for source, ready in self.poller.poll():
             source.on_ready(ready)
-        self.clients.hand_over()
         while self.posted:
             self.step(self.posted.popleft())
         self.clients.flush()

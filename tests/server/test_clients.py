@@ -9,7 +9,7 @@ from zk.model.record import ConnectionId, Zxid
 from zk.model.replies import Body, PathsReply
 from zk.model.requests import Call, Exists, Ping
 from zk.replica.events import ClientDisconnected, ClientReceived
-from zk.server.clients import CALLS_PER_ROUND, LINGER_MS
+from zk.server.clients import CALLS_PER_ROUND, CALLS_PER_TURN, LINGER_MS
 
 if TYPE_CHECKING:
     from tests.server.conftest import Caller, Edge, OpenEdge
@@ -139,8 +139,23 @@ async def test_one_greedy_client_does_not_keep_another_waiting(open_edge: "OpenE
         await modest.receive(1)
         _, second = edge.connected
         before = edge.events[: edge.events.index(ClientReceived(second, [Call(1, PING)]))]
-        assert sum(len(event.calls) for event in before if isinstance(event, ClientReceived)) <= CALLS_PER_ROUND
+        assert sum(len(event.calls) for event in before if isinstance(event, ClientReceived)) <= CALLS_PER_TURN
         assert await greedy.receive(1_500) == list(range(1, 1_501))
+
+
+async def test_many_greedy_clients_leave_room_between_their_calls(open_edge: "OpenEdge") -> None:
+    async with open_edge() as edge:
+        edge.backlogged = True
+        callers = [await greeted(edge) for _ in range(20)]
+        for caller in callers:
+            await caller.send(CALLS_PER_TURN)
+        await edge.settled()
+        edge.backlogged = False
+        edge.round()
+        assert len(edge.calls()) == CALLS_PER_ROUND
+        edge.wake()
+        for caller in callers:
+            assert await caller.receive(CALLS_PER_TURN) == list(range(1, CALLS_PER_TURN + 1))
 
 
 async def test_while_the_replica_is_backlogged_calls_wait(open_edge: "OpenEdge") -> None:

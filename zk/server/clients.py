@@ -25,9 +25,10 @@ from zk.wire.framing import ProtocolError
 
 logger = logging.getLogger(__name__)
 
-CALLS_PER_ROUND = 256  # of one connection
+CALLS_PER_ROUND = 2_000  # of all connections; heartbeats and other servers should not wait for more
+CALLS_PER_TURN = 256  # of one connection in one round
 CALLS_FIRST_SLICE = 4  # handed over before the size of the answers is known; doubled as long as they are small
-REPLY_BYTES_PER_ROUND = 256 * 1024  # to one connection; what its next calls are answered with has to wait
+REPLY_BYTES_PER_TURN = 256 * 1024  # to one connection; what its next calls are answered with has to wait
 SENDS_PER_ROUND = 128  # so that an event with ten thousand watchers does not keep everyone else waiting
 LINGER_MS = 1_000  # how long a closed connection may take to take its last bytes
 
@@ -54,6 +55,7 @@ class Clients:
         self.step = step
         self.post = post
         self.now_ms = 0
+        self.calls_left = CALLS_PER_ROUND  # in this round
         self.draining = False
         self.backlogged = backlogged
         self._listeners: list[Listener] = []
@@ -102,8 +104,9 @@ class Clients:
                 logger.warning("refused %d connections: %s", count, reason)
             self._refused.clear()
 
-    def hand_over(self) -> None:
-        """Give those a turn whose calls had to wait."""
+    def begin_round(self) -> None:
+        """First come those whose calls had to wait in the round before."""
+        self.calls_left = CALLS_PER_ROUND
         if self._waiting and not self.backlogged():
             waiting, self._waiting = self._waiting, {}
             for connection in waiting:
@@ -257,7 +260,7 @@ class ClientConnection:
             return
         if ready & WRITE:
             self._clients.flush_later(self)
-        if ready & READ:
+        if ready & READ and self._clients.calls_left > 0:
             data = self._stream.receive()
             if data == b"":
                 self.drop("the client has gone")
@@ -293,9 +296,8 @@ class ClientConnection:
         """Give the replica as many calls as is fair in one round, and as the answers to earlier ones allow."""
         clients = self._clients
         slice_calls = CALLS_FIRST_SLICE
-        left = CALLS_PER_ROUND
-        if clients.backlogged():
-            left = 0
+        left = 0 if clients.backlogged() else min(CALLS_PER_TURN, clients.calls_left)
+        clients.calls_left -= min(left, len(self.pending))
         while self.pending and left > 0 and self._may_hand_over:
             count = min(slice_calls, left, clients.limits.outstanding_requests_max - self.outstanding)
             pending = self.pending
@@ -314,7 +316,7 @@ class ClientConnection:
 
     @property
     def _may_hand_over(self) -> bool:
-        return not self._closing and not self._full and self._stream.unsent_bytes < REPLY_BYTES_PER_ROUND
+        return not self._closing and not self._full and self._stream.unsent_bytes < REPLY_BYTES_PER_TURN
 
     # ---- out
 

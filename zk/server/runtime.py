@@ -128,9 +128,9 @@ class Runtime:
         self.now_ms = self.clients.now_ms = self.peers.now_ms = monotonic_ms()
         if self.now_ms >= self._next_tick_ms:
             self._tick()
+        self.clients.begin_round()
         for source, bits in ready:
             source.on_ready(bits)
-        self.clients.hand_over()
         self._hear_of_disk()
         while self._posted:
             self.step(self._posted.popleft())

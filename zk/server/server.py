@@ -30,7 +30,7 @@ from zk.server.wakeup import Wakeup
 from zk.storage.errors import LogFailure, StorageError
 from zk.storage.files import open_directory
 from zk.storage.segment import Identity
-from zk.storage.store import Opened, Store, open_store
+from zk.storage.store import Opened, Space, Store, open_store
 from zk.wire.peer import VERSION, Hello
 
 logger = logging.getLogger(__name__)
@@ -188,7 +188,11 @@ class _Server:
     async def _watch_disk_space(self) -> None:
         low = False
         while True:
-            space = await trio.to_thread.run_sync(self._store.space)
+            try:
+                space = await trio.to_thread.run_sync(self._store.space, abandon_on_cancel=True)
+            except OSError as error:
+                logger.warning("the room on the disk can't be told: %s", error)
+                space = Space(low, 0)
             if space.low != low:
                 low = space.low
                 free_mib = space.free_bytes // MIB
