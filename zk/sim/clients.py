@@ -79,6 +79,7 @@ class SimClient:
         self._asked: deque[_Asked] = deque()
         self._xid = 0
         self._silent_until_us = -1_000 * MS
+        self._pinged_us = 0
         self._resting = False
         self._values = 0
         self._begin_session()
@@ -111,10 +112,11 @@ class SimClient:
             self._leave()
         elif not self._ready:
             pass  # its Connect is under way
-        elif len(self._asked) < _OUTSTANDING_MAX and random.random() < 0.8:
-            self._ask(Ping() if self._resting else self._something())
-        elif not self._asked:
+        elif now_us - self._pinged_us > TIMEOUT_MS * MS // 3:
+            self._pinged_us = now_us
             self._ask(Ping())
+        elif len(self._asked) < _OUTSTANDING_MAX and random.random() < 0.8 and not self._resting:
+            self._ask(self._something())
 
     def _fall_silent(self) -> None:
         """Hang, or die: perhaps for longer than the session lasts."""
@@ -183,7 +185,8 @@ class SimClient:
             self._writes[self._xid] = request
             self._send(Call(self._xid, request, floor=min(self._writes)))
         else:
-            self._send(Call(self._xid, request, linearizable=linearizable))
+            at_least = self._witness.acknowledged if self.world.random.random() < 0.1 else Zxid(0)
+            self._send(Call(self._xid, request, at_least=at_least, linearizable=linearizable))
 
     def _send(self, call: Call) -> None:
         assert self._link is not None
@@ -231,9 +234,9 @@ class SimClient:
             if isinstance(item, WatchEvent):
                 self._fired(item)
             else:
-                self._answered(link, item)
+                self._answered(item)
 
-    def _answered(self, link: Link, reply: Reply) -> None:
+    def _answered(self, reply: Reply) -> None:
         if not self._asked or self._asked[0].call.xid != reply.xid:
             self._fail("fifo", f"got the answer {reply.xid}, waits for {[asked.call.xid for asked in self._asked]}")
         if self._owed:
@@ -256,7 +259,7 @@ class SimClient:
             self._write_answered(asked, reply)
         else:
             self._read_answered(asked, reply)
-        if self.session and link.leads:
+        if self.session and isinstance(request, Connect | Ping):
             self._witness.heard(self.session, TIMEOUT_MS, asked.sent_us)
         if isinstance(request, CloseSession) and not isinstance(body, APIError):
             self._end_session()
@@ -281,8 +284,8 @@ class SimClient:
         self._no_watch_missed(reply)
 
     def _read_answered(self, asked: _Asked, reply: Reply) -> None:
-        """(13, 15) A session never sees time go back; a linearizable read, and what follows a sync, sees every write
-        acknowledged before its call. Source: semantics of reads."""
+        """(13, 15) A session never sees time go back, or less than it asked for; a linearizable read, or a sync, sees
+        every write acknowledged before its call. Source: semantics of reads."""
         call, body = asked.call, reply.body
         if reply.zxid < self._seen:
             self._fail("monotonic reads", f"reads at {zxid_text(reply.zxid)}, has seen {zxid_text(self._seen)}")
@@ -290,6 +293,8 @@ class SimClient:
         request = call.request
         if isinstance(request, SetWatches):
             self._watches_set(request, reply)
+        if reply.zxid < call.at_least:
+            self._fail("causal reads", f"reads at {zxid_text(reply.zxid)}, asked for {zxid_text(call.at_least)}")
         if (call.linearizable or isinstance(request, Sync)) and reply.zxid < asked.acknowledged:
             self._fail(
                 "linearizable reads",

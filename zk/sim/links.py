@@ -5,7 +5,6 @@ from functools import partial
 from itertools import count
 from typing import Protocol
 
-from zk.broadcast.engine import Role
 from zk.model.events import WatchEvent
 from zk.model.record import ConnectionId, ServerId
 from zk.model.replies import Reply
@@ -70,11 +69,6 @@ class Link:
         self._open = True  # as the client sees it
         self._clear_us = {True: 0, False: 0}  # by direction: nothing sent later arrives before
         self._there(ClientConnected(connection, ()))
-
-    @property
-    def leads(self) -> bool:
-        """Whether the server at the other end believes to lead."""
-        return self.node.machine is not None and self.node.machine.role is Role.LEADING
 
     def send(self, calls: Sequence[Call]) -> None:
         if self._open:

@@ -40,7 +40,7 @@ class Witness:
         self.world = world
         self.tree = Tree()
         self.acknowledged = Zxid(0)  # the highest write that any client knows of
-        self._alive_us: dict[SessionId, int] = {}  # when a client last sent what the leader answered; -1: it gave up
+        self._alive_us: dict[SessionId, int] = {}  # when a client last sent an answered sign of life; -1: it gave up
         self._results: dict[tuple[SessionId, int], tuple[Zxid, Body | APIError]] = {}
         self._versions: dict[str, list[Version]] = {}
 
@@ -69,8 +69,8 @@ class Witness:
             self.world.fail("exactly once", f"session {write[0]:#x} write {write[1]}: {known} and again {body}")
 
     def heard(self, session: SessionId, timeout_ms: int, sent_us: int) -> None:
-        """The leader answered what the client of this session had sent at `sent_us`. A client that finds itself silent
-        for its timeout gives the session up, whatever it hears later."""
+        """A ping, or the Connect, that the session's client had sent at `sent_us` is answered. A client without such an
+        answer for its timeout gives the session up, whatever it hears later."""
         alive_us = self._alive_us.setdefault(session, sent_us)
         if sent_us - alive_us > timeout_ms * MS:
             self._alive_us[session] = -1
@@ -78,8 +78,8 @@ class Witness:
             self._alive_us[session] = max(alive_us, sent_us)
 
     def _expires_when_silent(self, session: SessionId, timeout_ms: int) -> None:
-        """(18) No session is expired whose client was heard by the leader within the timeout. Source: semantics of
-        sessions."""
+        """(18) No session is expired before its client gives it up, at the sending time of its last answered ping plus
+        the timeout. Source: semantics of sessions."""
         alive_us = self._alive_us.get(session, -1)
         silent_ms = (self.world.now_us - alive_us) / MS
         if alive_us >= 0 and silent_ms < timeout_ms * (1 - DRIFT):
