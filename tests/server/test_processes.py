@@ -214,6 +214,23 @@ def test_another_leads_when_the_leader_is_killed_and_the_killed_one_catches_up(t
         assert same_everywhere(ensemble)
 
 
+def test_a_leader_that_was_paused_follows_its_successor(tmp_path: Path) -> None:
+    with start_ensemble(tmp_path) as ensemble:
+        paused = ensemble.leader()
+        rest = [server for server in ensemble.servers if server is not paused]
+        seen = {server.id: len(server.lines) for server in ensemble.servers}
+        paused.signal(signal.SIGSTOP)
+        for server in rest:
+            server.wait_for_line(": serving", since=seen[server.id])
+        with session(rest[0]) as client:
+            client.create("/meanwhile")
+        paused.signal(signal.SIGCONT)
+        paused.wait_for_line(f"server {paused.id} follows", since=seen[paused.id])
+        with session(paused) as client:
+            assert not isinstance(client.ask(Sync()), Exception)
+            assert client.has("/meanwhile")
+
+
 def test_all_killed_at_the_same_moment_lose_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     with start_ensemble(tmp_path) as ensemble:
         acknowledged: list[str] = []

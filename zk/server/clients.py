@@ -153,7 +153,7 @@ class Clients:
 
     def _accepted(self, accepted: socket.socket, host: str) -> None:
         limits = self.limits
-        if len(self._connections) >= limits.connections_max:
+        if len(self._connections) + len(self._lingering) >= limits.connections_max:
             self._refuse(accepted, f"connections_max is {limits.connections_max}")
         elif self._per_address[host] >= limits.connections_per_address_max:
             self._refuse(

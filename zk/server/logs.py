@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from logging.handlers import QueueHandler, QueueListener
 
 LINES_WAITING_MAX = 10_000  # beyond them lines are lost, and counted
-LAST_LINES_MS = 300  # how long the end waits for stderr to take what was logged
+LAST_LINES_MS = 200  # how long the end waits for stderr to take what was logged
 
 FORMAT = "%(asctime)s %(levelname)s %(message)s"
 

@@ -39,10 +39,10 @@ DISK_SPACE_INTERVAL_MS = 1_000
 FREEZE_INTERVAL_MS = 10_000
 GC_THRESHOLDS = (50_000, 20, 1_000)  # a full collection practically never: see _freeze_steadily
 # The steps of stopping; together they stay below the two seconds that an operator is promised.
-ANSWER_MS = 500  # for calls under way
-HAND_OVER_MS = 600  # for another server to take the lead
+ANSWER_MS = 400  # for calls under way
+HAND_OVER_MS = 500  # for another server to take the lead
 CLOSE_MS = 200  # for clients to take their last bytes
-LOG_MS = 300  # for what is being written
+LOG_MS = 200  # for what is being written, by either thread
 
 
 def run(config: ServerConfig) -> int:

@@ -2,6 +2,7 @@
 
 import socket
 from collections import deque
+from contextlib import suppress
 
 RECEIVE_BYTES = 64 * 1024
 SEND_BYTES = 128 * 1024  # what is gathered into one send
@@ -14,7 +15,8 @@ class Stream:
 
     def __init__(self, connected: socket.socket) -> None:
         connected.setblocking(False)
-        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with suppress(OSError):  # some systems refuse if it is broken already
+            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket = connected
         self._parts: deque[bytes | memoryview] = deque()
         self.unsent_bytes = 0
