@@ -64,8 +64,8 @@ M = TypeVar("M", bound=Machine)
 
 
 class Node(Generic[M]):
-    """`build` makes a machine of what was recovered, told every `tick_ms` what time it is. The four `on_…` may be set
-    by whoever wants to know."""
+    """`build` makes a machine of what was recovered, told every `tick_ms` what time it is. The `on_…` may be set by
+    whoever wants to know."""
 
     def __init__(
         self,
@@ -85,7 +85,6 @@ class Node(Generic[M]):
         self.incarnation = 0
         self.slow_until_us = 0  # until then an fsync takes long
         self.tampered = False  # something durable was taken from the disk: the next start may find less
-        self.on_start: Callable[[Node[M]], None] = lambda node: None
         self.on_failure: Callable[[Node[M]], None] = lambda node: None  # its disk or its power failed: it is down
         self.on_role: Callable[[Node[M], RoleChanged], None] = lambda node, effect: None
         self.on_client: Callable[[Node[M], Answer | CloseClient], None] = lambda node, effect: None
@@ -164,7 +163,6 @@ class Node(Generic[M]):
         self.machine = self._build(self, recovered, opened.state)
         self._network.start(self.server, self)
         self._tick_later()
-        self.on_start(self)
 
     def stop(self, power_cut: bool) -> None:
         """End the process without a word: kill -9, or the whole machine with what its disk has not synced."""

@@ -3,13 +3,9 @@
 from collections.abc import Sequence
 from random import Random
 
-from zk.broadcast.engine import Effect as EngineEffect
-from zk.broadcast.engine import Event as EngineEvent
 from zk.broadcast.engine import Role
 from zk.broadcast.messages import Message
 from zk.broadcast.records import Recovered
-from zk.broadcast.zab import Zab, ZabConfig
-from zk.model.chance import Chance
 from zk.model.peering import ReplicaMessage
 from zk.model.record import ConnectionId, ServerId, Zxid
 from zk.replica.config import ReplicaConfig
@@ -17,25 +13,10 @@ from zk.replica.events import ClientConnected, ClientDisconnected, ClientReceive
 from zk.replica.replica import Replica
 from zk.sim.checkers import BroadcastChecks
 from zk.sim.node import MachineEvent
+from zk.sim.watched import WatchedZab
 from zk.sim.witness import Witness
 
 ClientEvent = ClientConnected | ClientReceived | ClientDisconnected
-
-
-class WatchedZab(Zab):
-    """Shows every step to the checks before anything comes of it."""
-
-    def __init__(
-        self, checks: BroadcastChecks, config: ZabConfig, recovered: Recovered, chance: Chance, now_ms: int
-    ) -> None:
-        super().__init__(config, recovered, chance, now_ms)
-        self._server = config.server_id
-        self._checks = checks
-
-    def step(self, now_ms: int, event: EngineEvent) -> list[EngineEffect]:
-        effects = super().step(now_ms, event)
-        self._checks.stepped(self._server, event, effects)
-        return effects
 
 
 class ReplicaServer:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from enum import Enum
 from functools import partial
 from random import Random
+from typing import Generic
 
 from zk.broadcast.engine import Engine, Role
 from zk.broadcast.messages import Message
@@ -43,6 +44,7 @@ PROBE_MS = 1_500
 SERVED_WITHIN_MS = 3_000
 """How long a client may be without an answer in peace."""
 TICK_MS = 20
+CLIENTS = 5
 
 MakeEngine = Callable[[ZabConfig, Recovered, Chance, int], Engine]
 
@@ -74,6 +76,45 @@ class Result:
     counters: Counter[str]
 
 
+class _Stage(Generic[M]):
+    """What a run of either kind takes place on. `add_nodes` comes before anything else."""
+
+    def __init__(self, seed: int, servers: int, mode: Mode, trace: Trace | None) -> None:
+        self.world = World(seed, trace)
+        self.random = self.world.random
+        self.mode = mode
+        self.voters = tuple(ServerId(number) for number in range(1, servers + 1))
+        self._tuning = _tuning(self.random, self.voters)
+        self.checks = BroadcastChecks(self.world, self.voters, self._tuning.initial_counter)
+
+    def config(self, server: ServerId) -> ZabConfig:
+        return replace(self._tuning, server_id=server)
+
+    def add_nodes(self, build: Callable[[Node[M], Recovered, Sequence[bytes] | None], M]) -> list[Node[M]]:
+        """A node for each voter, and the faults that will strike them."""
+        codec = partial(through_the_wire, self.world)
+        network: Network[Message | ReplicaMessage] = Network(self.world, self.voters, codec)
+        options = _options(self.random)
+        self.nodes = [Node(self.world, network, self.checks, voter, build, TICK_MS, options) for voter in self.voters]
+        self.faults = Faults(self.world, network, self.nodes, focused=self.mode is Mode.FOCUSED)
+        return self.nodes
+
+    def war_and_peace(self, truce: Callable[[], None]) -> None:
+        """Start everything, let the faults strike, then `truce` and peace; wait until all should be well."""
+        world = self.world
+        for node in self.nodes:
+            world.after(0, node.start)
+        world.after(0, self.faults.war)
+        world.run(self.mode.war_ms * MS)
+        world.after(0, truce)
+        world.after(0, self.faults.peace)
+        world.run(world.now_us + self.mode.settle_ms * MS)
+
+    def result(self) -> Result:
+        counters = self.checks.counters + self.faults.counters
+        return Result(self.world.seed, self.world.events, len(self.checks.history), counters)
+
+
 def run(
     seed: int, servers: int = 3, mode: Mode = Mode.UNIFORM, trace: Trace | None = None, engine: MakeEngine = Zab
 ) -> Result:
@@ -82,23 +123,17 @@ def run(
     The same arguments give the same run, to the last event. `engine` makes each server's engine: the way to try another
     one, or one with a planted bug.
     """
-    world = World(seed, trace)
-    voters = tuple(ServerId(number) for number in range(1, servers + 1))
-    tuning = _tuning(world.random)
-    checks = BroadcastChecks(world, voters, tuning.initial_counter)
-    network: Network[Message | ReplicaMessage] = Network(world, voters, partial(through_the_wire, world))
+    stage: _Stage[LogServer] = _Stage(seed, servers, mode, trace)
+    world, checks = stage.world, stage.checks
 
     def build(node: Node[LogServer], recovered: Recovered, state: Sequence[bytes] | None) -> LogServer:
-        config = replace(tuning, server_id=node.server, voters=frozenset(voters))
-        watched = WatchedEngine(engine(config, recovered, world.random, node.now_ms), node.server, checks)
-        return LogServer(node.server, watched, recovered, state, checks)
+        inner = engine(stage.config(node.server), recovered, stage.random, node.now_ms)
+        return LogServer(node.server, WatchedEngine(inner, node.server, checks), recovered, state, checks)
 
-    options = _options(world.random)
-    nodes = [Node(world, network, checks, voter, build, TICK_MS, options) for voter in voters]
-    faults = Faults(world, network, nodes, focused=mode is Mode.FOCUSED)
+    nodes = stage.add_nodes(build)
     workload = BroadcastWorkload(world, nodes, (5, 60) if mode is Mode.FOCUSED else (2, 30))
     workload.start()
-    _war_and_peace(world, nodes, faults, mode, stop=workload.stop)
+    stage.war_and_peace(truce=workload.stop)
 
     leader = the_leader(world, nodes)
     before = len(checks.history)
@@ -107,42 +142,33 @@ def run(
     if len(checks.history) == before:
         world.fail("liveness", "in peace, a write did not commit")
     everyone_is_at_the_end(world, nodes, checks.history[-1][0])
-    return Result(seed, world.events, len(checks.history), checks.counters + faults.counters)
+    return stage.result()
 
 
 def run_service(seed: int, servers: int = 3, mode: Mode = Mode.UNIFORM, trace: Trace | None = None) -> Result:
     """Run whole replicas and their clients through the faults of `seed`. As `run` otherwise."""
-    world = World(seed, trace)
-    voters = tuple(ServerId(number) for number in range(1, servers + 1))
-    tuning = _tuning(world.random)
-    checks = BroadcastChecks(world, voters, tuning.initial_counter)
+    stage: _Stage[ReplicaServer] = _Stage(seed, servers, mode, trace)
+    world, checks, random = stage.world, stage.checks, stage.random
     witness = Witness(world)
     checks.on_committed = witness.committed
-    network: Network[Message | ReplicaMessage] = Network(world, voters, partial(through_the_wire, world))
-    config = ReplicaConfig(
-        tuning,
+    common = ReplicaConfig(
+        stage.config(stage.voters[0]),
         limits=Limits(session_timeout_ms_min=TIMEOUT_MS),
         tick_ms=TICK_MS,
-        snapshot_every_txns=world.random.choice((50, 300, 100_000)),
+        snapshot_every_txns=random.choice((50, 300, 100_000)),
         digest_every_txns=16,
-        snapshot_nodes_per_slice=world.random.choice((5, 2_000)),
+        snapshot_nodes_per_slice=random.choice((5, 2_000)),
     )
 
     def build(node: Node[ReplicaServer], recovered: Recovered, state: Sequence[bytes] | None) -> ReplicaServer:
-        zab = replace(tuning, server_id=node.server, voters=frozenset(voters))
-        own = replace(config, zab=zab)
-        return ReplicaServer(own, recovered, state, world.random, node.now_ms, node.wall_ms, checks, witness)
+        config = replace(common, zab=stage.config(node.server))
+        return ReplicaServer(config, recovered, state, random, node.now_ms, node.wall_ms, checks, witness)
 
-    options = _options(world.random)
-    nodes = [Node(world, network, checks, voter, build, TICK_MS, options) for voter in voters]
-    faults = Faults(world, network, nodes, focused=mode is Mode.FOCUSED)
+    nodes = stage.add_nodes(build)
     links = Links(world, nodes)
-    clients = [SimClient(world, links, witness, number) for number in range(5)]
+    clients = [SimClient(world, links, witness, number) for number in range(CLIENTS)]
+    stage.war_and_peace(truce=links.calm)
 
-    def last_orders() -> None:
-        links.losses = False
-
-    _war_and_peace(world, nodes, faults, mode, stop=last_orders)
     clients_are_served(world, clients, checks, witness)
     for client in clients:
         client.rest()
@@ -154,23 +180,9 @@ def run_service(seed: int, servers: int = 3, mode: Mode = Mode.UNIFORM, trace: T
         assert node.machine is not None
         witness.same_state(node.server, node.machine.replica.tree)
         witness.no_ephemeral_outlives_its_session(node.server, node.machine.replica.tree)
-    counters = checks.counters + faults.counters
     for client in clients:
-        counters += client.counters
-    return Result(seed, world.events, len(checks.history), counters)
-
-
-def _war_and_peace(
-    world: World, nodes: Sequence[Node[M]], faults: Faults[M], mode: Mode, stop: Callable[[], None]
-) -> None:
-    """Start everything, let the faults strike, `stop` what should not go on, heal, and wait until all is well."""
-    for node in nodes:
-        world.after(0, node.start)
-    world.after(0, faults.war)
-    world.run(mode.war_ms * MS)
-    world.after(0, stop)
-    world.after(0, faults.peace)
-    world.run(world.now_us + mode.settle_ms * MS)
+        checks.counters += client.counters
+    return stage.result()
 
 
 def _options(random: Random) -> Options:
@@ -178,12 +190,12 @@ def _options(random: Random) -> Options:
     return Options(segment_bytes=random.choice((8, 64, 512)) * KIB, ballast_bytes=4 * KIB, space_low_bytes=0)
 
 
-def _tuning(random: Random) -> ZabConfig:
+def _tuning(random: Random, voters: Sequence[ServerId]) -> ZabConfig:
     """Limits small enough, now and then, that what they limit happens: snapshots for peers, many frames, broken
     streams, the end of the counters."""
     return ZabConfig(
-        ServerId(1),
-        frozenset((ServerId(1),)),
+        voters[0],
+        frozenset(voters),
         "simulated",
         uncommitted_txns_max=random.choice((20, 2_000)),
         proposal_txns_max=random.choice((3, 512)),

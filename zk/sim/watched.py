@@ -1,6 +1,9 @@
 """An engine under observation: every step is shown to the checks before anything comes of it."""
 
 from zk.broadcast.engine import Effect, Engine, Event, Role
+from zk.broadcast.records import Recovered
+from zk.broadcast.zab import Zab, ZabConfig
+from zk.model.chance import Chance
 from zk.model.record import Epoch, ServerId
 from zk.sim.checkers import BroadcastChecks
 
@@ -31,5 +34,21 @@ class WatchedEngine:
 
     def step(self, now_ms: int, event: Event) -> list[Effect]:
         effects = self._inner.step(now_ms, event)
+        self._checks.stepped(self._server, event, effects)
+        return effects
+
+
+class WatchedZab(Zab):
+    """The same for a replica, which knows its engine by class."""
+
+    def __init__(
+        self, checks: BroadcastChecks, config: ZabConfig, recovered: Recovered, chance: Chance, now_ms: int
+    ) -> None:
+        super().__init__(config, recovered, chance, now_ms)
+        self._server = config.server_id
+        self._checks = checks
+
+    def step(self, now_ms: int, event: Event) -> list[Effect]:
+        effects = super().step(now_ms, event)
         self._checks.stepped(self._server, event, effects)
         return effects
