@@ -45,6 +45,7 @@ from zk.tree.tree import Tree
 from zk.wire import snapshot
 from zk.wire import txn as txn_codec
 
+WRITES_HELD_MAX = 64  # as many writes are proposed at once, even if the batch before them is not committed yet
 FORWARD_BYTES_MAX = 1024 * 1024  # one Forward carries no more than this, or a single write
 
 
@@ -312,7 +313,7 @@ class Replica:
         if self._step_with is None:
             return  # what has gathered waits for a leader
         if self.engine.role is Role.LEADING:
-            if self._outbox and self.engine.window_open:
+            if self._outbox and self._may_propose:
                 self._propose()
             token = self._reads.ask()
             if token is not None:
@@ -330,6 +331,12 @@ class Replica:
         if token is not None:
             self._tell_heard(leader, connection)  # first: an answered ping means that the leader has heard of it
             self._effects.append(SendPeer(leader, connection, ReadIndexAsk(token)))
+
+    @property
+    def _may_propose(self) -> bool:
+        """A batch costs the same however small it is: while one is under way, a few writes wait for its end."""
+        zab = self.engine
+        return zab.window_open and (zab.commit >= zab.last or len(self._outbox) >= WRITES_HELD_MAX)
 
     def _propose(self) -> None:
         """Give the gathered writes their time, and to the engine. Own clients' transactions ride along as tokens."""
