@@ -275,7 +275,8 @@ class Model:
         if isinstance(request, AttachSession):
             if member.secret != request.secret:
                 raise Refused(Code.SESSION_EXPIRED)
-            member.timeout, member.identities = request.timeout_ms, list(request.identities)
+            added = [who for who in member.identities if who.scheme == "digest" and who not in request.identities]
+            member.timeout, member.identities = request.timeout_ms, [*request.identities, *added]
             member.generation, member.n = self.zxid, 0
             return ("connected", request.session_id, request.secret, request.timeout_ms)
         if member.generation != request.generation:

@@ -8,7 +8,7 @@ from zk.model.record import SessionId, Zxid
 from zk.model.requests import Check, ClientWrite, Create, CreateMode, Delete, SetAcl, SetData
 from zk.tree.testing import Caller, TreeDriver
 
-ME = Identity("digest", "me:x")
+ME = Identity("x509", "cn=me")
 
 
 def _only(perms: int) -> tuple[Acl, ...]:
@@ -132,6 +132,7 @@ def test_check_tells_a_node_from_a_later_one_of_the_same_name(client: Caller) ->
 @pytest.mark.parametrize(
     ("set_acl", "code"),
     [
+        (SetAcl("none", (), 7), Code.BAD_ARGUMENTS),
         (SetAcl("/none", (), 7), Code.INVALID_ACL),
         (SetAcl("/none", _only(1), 7), Code.NO_NODE),
         (SetAcl("/closed", _only(1), 7), Code.NO_AUTH),

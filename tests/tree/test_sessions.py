@@ -156,6 +156,14 @@ def test_authenticate_adds_an_identity_once(client: Caller) -> None:
     assert client.read(WhoAmI()) == IdentitiesReply((ME,))
 
 
+def test_an_added_identity_stays_with_the_session_and_the_connections_own_go_with_it(driver: TreeDriver) -> None:
+    here, there = Identity("ip", "10.0.0.1"), Identity("ip", "10.0.0.2")
+    client = driver.open(here)
+    client.do(Authenticate(ME))
+    client.attach(there)
+    assert client.read(WhoAmI()) == IdentitiesReply((there, ME))
+
+
 def test_identities_per_session_are_bounded(client: Caller) -> None:
     for i in range(DEFAULT_LIMITS.identities_per_session_max):
         client.do(Authenticate(Identity("digest", f"user{i}:x")))

@@ -13,6 +13,8 @@ from zk.tree.writes import remove
 # Not the operator's to set: applying is the same on every server, whatever its configuration says.
 IDENTITIES_MAX = DEFAULT_LIMITS.identities_per_session_max
 
+_BY_CREDENTIAL = frozenset({"digest"})  # schemes of identities that a session adds; its connection proves the others
+
 
 def open_session(store: Store, request: OpenSession) -> ConnectReply:
     """A new session. BadArgumentsError if the id is taken: the server that drew it draws another."""
@@ -25,13 +27,18 @@ def open_session(store: Store, request: OpenSession) -> ConnectReply:
 
 
 def attach_session(store: Store, request: AttachSession) -> ConnectReply:
-    """The session goes on over a new connection; what comes through an older one is refused from here on."""
+    """The session goes on over a new connection; what comes through an older one is refused from here on.
+
+    What the old connection itself proved goes with it. What a credential proved stays: adding it was a write of the
+    session, and the writes behind it may be resent and rest on it.
+    """
     session = store.sessions.get(request.session_id)
     if session is None or not hmac.compare_digest(session.secret, request.secret):
         raise SessionExpiredError
     session.generation = store.zxid
     session.n = 0
-    session.identities = request.identities
+    added = (who for who in session.identities if who.scheme in _BY_CREDENTIAL)
+    session.identities = tuple(dict.fromkeys((*request.identities, *added)))
     session.timeout_ms = request.timeout_ms
     return ConnectReply(session.id, session.secret, session.timeout_ms)
 

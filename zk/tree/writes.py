@@ -211,6 +211,7 @@ def set_data(store: Store, request: SetData, session: Session) -> StatReply:
 
 def set_acl(store: Store, request: SetAcl, session: Session) -> StatReply:
     path = request.path
+    paths.validate(path)
     acl = store.intern_acl(fix_acl(path, request.acl, session.identities))
     old = store.znodes.get(path)
     if old is None:
