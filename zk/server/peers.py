@@ -6,6 +6,7 @@ zk/wire/peer.py and stream.py next.
 """
 
 import logging
+import os
 import random
 import socket
 from collections.abc import Callable, Sequence
@@ -80,7 +81,7 @@ class Peers:
             try:
                 dialled = await _dial(address)
             except OSError as error:
-                self.complain(f"server {peer} ({address})", f"can't be reached: {error.__cause__ or error}")
+                self.complain(f"server {peer} ({address})", f"can't be reached: {_reason(error)}")
             else:
                 link = self._open(dialled, f"server {peer} ({address})", peer)
                 link.flush()
@@ -159,6 +160,14 @@ class Peers:
         self.poller.register(link, READ)
         link.send(encode(self.hello))
         return link
+
+
+def _reason(error: OSError) -> str:
+    """Of several attempts that failed, the first one's reason."""
+    cause = error.__cause__
+    if isinstance(cause, ExceptionGroup):
+        cause = cause.exceptions[0]
+    return os.strerror(cause.errno) if isinstance(cause, OSError) and cause.errno else str(error)
 
 
 def _listed(servers: Sequence[ServerId]) -> str:
