@@ -74,6 +74,11 @@ def test_a_watch_goes_on_in_the_background(start: Start) -> None:
     assert "there is no watch 1" in err
 
 
+def test_a_watch_that_can_not_begin_is_an_error_of_its_line(start: Start) -> None:
+    code, out, err = run_script(start, "watch /\x01\nunwatch\npwd\n")
+    assert (code, out, err.count("\n")) == (2, "/\n", 1)
+
+
 def test_a_shell_without_a_server_says_so(start: Start) -> None:
     code, out, err = run_script(start, "ls /\n", "--server", "127.0.0.1:1")
     assert (code, out) == (8, "")
@@ -104,13 +109,11 @@ class Terminal:
     def type(self, keys: str) -> None:
         os.write(self.master, keys.encode())
 
-    def read_until(self, pattern: str) -> str:
-        """All that was shown up to `pattern`, without the colours and cursor movements."""
-        while (found := re.search(pattern, self.seen)) is None:
-            data = os.read(self.master, 65_536).decode()
-            self.seen += re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", data)
-        before, self.seen = self.seen[: found.end()], self.seen[found.end() :]
-        return before
+    def read_until(self, pattern: str) -> None:
+        """Read what is shown up to `pattern`. Colours and cursor movements don't count."""
+        while (found := re.search(pattern, re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", self.seen))) is None:
+            self.seen += os.read(self.master, 65_536).decode()
+        self.seen = found.string[found.end() :]
 
 
 @pytest.fixture
@@ -125,15 +128,19 @@ def test_at_a_terminal_there_are_a_prompt_completion_watches_and_history(
     terminal: Terminal, start: Start, tmp_path: Path
 ) -> None:
     terminal.read_until(r"server 1 \(leader\), session 0x[0-9a-f]+")
-    terminal.read_until("zk /> ")
-    terminal.type("cre\t /pty-node 'some data'\r")  # one command begins so
+    terminal.read_until("zk />")
+    terminal.type("cre\t")  # one command begins so
+    terminal.read_until("ate")  # only what is new on the screen is drawn
+    terminal.type(" /pty-node 'some data'\r")
     terminal.read_until(r"\n/pty-node\r\n")
-    terminal.type("get /pty-\t\r")  # one znode does
-    terminal.read_until("some data\r\n")
-    terminal.type("get --lin\t /pty-node\r")
+    terminal.type("get /pty-\t")  # one znode does
+    terminal.read_until("node")
+    terminal.type(" --lin\t")
+    terminal.read_until("earizable")
+    terminal.type("\r")
     terminal.read_until("some data\r\n")
     terminal.type("cd pty-node\r")
-    terminal.read_until("zk /pty-node> ")
+    terminal.read_until("zk /pty-node>")
     terminal.type("watch . -r\r")
     terminal.read_until("watching /pty-node\r\n")
     start("set", "/pty-node", "changed").wait(10)
@@ -143,6 +150,7 @@ def test_at_a_terminal_there_are_a_prompt_completion_watches_and_history(
     terminal.type("half a line\x03")  # Ctrl-C gives it up
     terminal.type("nonsense\r")
     terminal.read_until("zk: No such command 'nonsense'")
+    terminal.read_until("zk /pty-node>")
     terminal.type("\x04")  # Ctrl-D
     assert terminal.process.wait(10) == 0
     history = next(tmp_path.rglob("history"))
@@ -151,11 +159,11 @@ def test_at_a_terminal_there_are_a_prompt_completion_watches_and_history(
 
 
 def test_ctrl_c_ends_a_command_and_not_the_shell(terminal: Terminal) -> None:
-    terminal.read_until("zk /> ")
+    terminal.read_until("zk />")
     terminal.type("watch / --server 127.0.0.1:1\r")  # tries to connect for some seconds
-    terminal.read_until(r"127\.0\.0\.1:1\r\n")
-    terminal.type("\x03")
-    terminal.read_until("zk /> ")
+    terminal.read_until(r"127\.0\.0\.1:1\s")
+    terminal.process.send_signal(signal.SIGINT)  # as Ctrl-C does, while a command and not the prompt has the terminal
+    terminal.read_until("zk />")
     terminal.type("exit\r")
     assert terminal.process.wait(10) == 0
 

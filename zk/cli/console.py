@@ -28,7 +28,8 @@ CALL_TIMEOUT_S = 5.0  # enough for an election; a person waits no longer for a s
 
 Parameters = ParamSpec("Parameters")
 Outcome = Coroutine[None, None, int | None]  # what a command comes to: its exit code; None stands for 0
-Stream = Callable[["AsyncZooKeeper"], Coroutine[None, None, None]]
+# What has no end of its own; it calls its second argument once it has begun.
+Stream = Callable[["AsyncZooKeeper", Callable[[], None]], Coroutine[None, None, None]]
 Verb = Callable[Concatenate["Console", Parameters], Outcome]
 
 ServerOption = Annotated[
@@ -84,25 +85,50 @@ class Console(ABC):
 
     @abstractmethod
     async def follow(self, stream: Stream, name: str) -> None:
-        """Run something that has no end of its own until the user ends it."""
+        """Run a stream until the user ends it."""
+
+
+@asynccontextmanager
+async def until_signal() -> AsyncIterator[None]:
+    """A block that SIGINT (Ctrl-C) or SIGTERM ends, in good order and without an error."""
+    import anyio  # here, since what needs no client shall start without it
+
+    async with anyio.create_task_group() as tasks:
+
+        async def heed() -> None:
+            with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+                await anext(signals)
+                tasks.cancel_scope.cancel()
+
+        tasks.start_soon(heed)
+        yield
+        tasks.cancel_scope.cancel()
 
 
 class DirectConsole(Console):
-    """For `zk COMMAND`: connects for the command, closes the session after it."""
+    """For `zk COMMAND`: connects for the command, closes the session after it. What has no end of its own goes on
+    inside `until_stopped`."""
 
     def __init__(
-        self, servers: str | None = None, auth: str | None = None, printer: Printer | None = None, directory: str = "/"
+        self,
+        servers: str | None = None,
+        auth: str | None = None,
+        printer: Printer | None = None,
+        directory: str = "/",
+        until_stopped: Callable[[], AbstractAsyncContextManager[None]] = until_signal,
     ) -> None:
         super().__init__(printer or Printer(), directory)
         self._servers = servers or os.environ.get("ZK_SERVER") or DEFAULT_SERVERS
         self._auth = auth or os.environ.get("ZK_AUTH")
+        self._until_stopped = until_stopped
 
     @property
     def servers(self) -> tuple[str, ...]:
         return tuple(part.strip() for part in self._servers.split(","))
 
     def derive(self, servers: str | None, auth: str | None, output: Format | None) -> "DirectConsole":
-        return DirectConsole(servers or self._servers, auth or self._auth, Printer(output), self.directory)
+        printer = Printer(output)
+        return DirectConsole(servers or self._servers, auth or self._auth, printer, self.directory, self._until_stopped)
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator["AsyncZooKeeper"]:
@@ -114,24 +140,19 @@ class DirectConsole(Console):
             yield zk
 
     async def hold(self, zk: "AsyncZooKeeper", text: str) -> None:
+        import anyio
+        from zkclient import SessionExpiredError, State
+
+        lost = anyio.Event()
+        zk.add_listener(lambda state: lost.set() if state is State.LOST else None)
         note(f"{text}; Ctrl-C ends it")
-        await _until_asked_to_stop()
+        async with self._until_stopped():
+            await lost.wait()
+            raise SessionExpiredError
 
     async def follow(self, stream: Stream, name: str) -> None:
-        import anyio  # here, as below: what needs no client shall start without it
-
-        async with self.client() as zk, anyio.create_task_group() as tasks:
-            tasks.start_soon(stream, zk)
-            await _until_asked_to_stop()
-            tasks.cancel_scope.cancel()
-
-
-async def _until_asked_to_stop() -> None:
-    import anyio
-
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async for _ in signals:
-            return
+        async with self.client() as zk, self._until_stopped():
+            await stream(zk, lambda: None)
 
 
 def verb(command: Verb[Parameters]) -> Callable[..., Outcome]:

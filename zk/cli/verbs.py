@@ -1,5 +1,6 @@
 """The commands on znodes. Each is written once, for the command line and for the shell (see console.py)."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -233,11 +234,12 @@ async def watch(
     path = console.path(path)
     start = None if since is None else Zxid(parse_zxid(since))
 
-    async def stream(zk: "AsyncZooKeeper") -> None:
+    async def stream(zk: "AsyncZooKeeper", begun: Callable[[], None]) -> None:
         rows = console.printer.many(["event", "path", "zxid"], plain="line")
         with zk.watch(path, recursive=recursive, since=start) as events:
             await zk.exists(path)  # once it is answered, the watch is set
             note(f"watching {path}")
+            begun()
             async for event in events:
                 kind, zxid = event.type.name, zxid_text(event.zxid)
                 rows.add({"event": kind, "path": event.path, "zxid": zxid, "line": f"{kind} {event.path} {zxid}"})

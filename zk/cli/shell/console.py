@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 import anyio
 import typer
-from anyio.abc import TaskGroup
+from anyio.abc import TaskGroup, TaskStatus
 from zkclient import AsyncZooKeeper
 
 from zk.cli.console import Console, DirectConsole, Stream
@@ -48,16 +48,25 @@ class ShellConsole(Console):
         """Nothing to wait for: the session lasts as long as the shell."""
 
     async def follow(self, stream: Stream, name: str) -> None:
+        """Put the stream in the background once it has begun. An error before is the command's; a later one is said."""
         number = max(self.streams, default=0) + 1
-        scope = anyio.CancelScope()
-        self.streams[number] = (name, scope)
 
-        async def run() -> None:
-            with scope:
+        async def run(*, task_status: TaskStatus[None]) -> None:
+            begun = False
+
+            def on_begun() -> None:
+                nonlocal begun
+                begun = True
+                self.streams[number] = (name, scope)
+                task_status.started()
+
+            with anyio.CancelScope() as scope:
                 try:
-                    await stream(self.zk)
+                    await stream(self.zk, on_begun)
                 except Exception as error:
+                    if not begun:
+                        raise
                     report(error)
-            del self.streams[number]
+            self.streams.pop(number, None)
 
-        self._tasks.start_soon(run)
+        await self._tasks.start(run)

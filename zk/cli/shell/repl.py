@@ -5,7 +5,8 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -32,18 +33,33 @@ class Leave(Exception):  # noqa: N818 - not an error: the user wants to leave
 
 def run(servers: str | None, auth: str | None) -> int:
     """Run the shell until its end. The exit code: at a prompt 0, for a script the first error's."""
-    return anyio.run(_run, DirectConsole(servers, auth))
+    # A command on another session (--server, --auth) needs no ear for signals: the shell has it.
+    return anyio.run(_run, DirectConsole(servers, auth, until_stopped=nullcontext))
 
 
 async def _run(direct: DirectConsole) -> int:
+    code: int = ExitCode.INTERRUPTED
     async with direct.client() as zk, anyio.create_task_group() as tasks:
         console = ShellConsole(direct, zk, tasks)
+        interpreter = Interpreter(console)
+        at_prompt = sys.stdin.isatty()
+
+        async def heed_signals() -> None:
+            """Ctrl-C ends the command, at a prompt, or a whole script; SIGTERM everything. The session is closed."""
+            with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+                async for number in signals:
+                    if number == signal.SIGINT and at_prompt:
+                        interpreter.interrupt()
+                    else:
+                        tasks.cancel_scope.cancel()
+
+        tasks.start_soon(heed_signals)
         status = await zk.status()
-        if sys.stdin.isatty():
+        if at_prompt:
             note(f"server {status.server_id} ({status.role}), session {zk.session_id:#x}; `help` lists the commands")
-            code = await _at_prompt(console)
+            code = await _at_prompt(console, interpreter)
         else:
-            code = await _script(console)
+            code = await _script(interpreter)
         tasks.cancel_scope.cancel()
     return code
 
@@ -54,6 +70,7 @@ class Interpreter:
     def __init__(self, console: ShellConsole) -> None:
         self._console = console
         self._group = get_group(build())
+        self._running: anyio.CancelScope | None = None
 
     @property
     def options(self) -> dict[str, list[str]]:
@@ -71,32 +88,25 @@ class Interpreter:
                 return ExitCode.OK
             outcome = self._group.main(words, prog_name="zk", standalone_mode=False, obj=self._console)
             if inspect.iscoroutine(outcome):
-                outcome = await _interruptible(outcome)
+                outcome = await self._finish(outcome)
         except Leave:
             raise
         except Exception as error:
             return report(error)
         return outcome or ExitCode.OK
 
+    def interrupt(self) -> None:
+        """Give up the command that is running, if any."""
+        if self._running is not None:
+            self._running.cancel()
 
-async def _interruptible(outcome: Coroutine[None, None, int | None]) -> int | None:
-    """Ctrl-C ends the command, not the shell."""
-    code: int | None = ExitCode.INTERRUPTED
-    async with anyio.create_task_group() as tasks:
-
-        async def cancel_on_interrupt() -> None:
-            with anyio.open_signal_receiver(signal.SIGINT) as signals:
-                async for _ in signals:
-                    tasks.cancel_scope.cancel()
-
-        tasks.start_soon(cancel_on_interrupt)
-        code = await outcome
-        tasks.cancel_scope.cancel()
-    return code
+    async def _finish(self, outcome: Coroutine[None, None, int | None]) -> int | None:
+        with anyio.CancelScope() as self._running:
+            return await outcome
+        return ExitCode.INTERRUPTED
 
 
-async def _at_prompt(console: ShellConsole) -> int:
-    interpreter = Interpreter(console)
+async def _at_prompt(console: ShellConsole, interpreter: Interpreter) -> int:
     prompt: PromptSession[str] = PromptSession(
         history=_history(), completer=ShellCompleter(console, interpreter.options), complete_while_typing=False
     )
@@ -104,7 +114,7 @@ async def _at_prompt(console: ShellConsole) -> int:
         connected = "" if console.zk.state is State.CONNECTED else f" ({console.zk.state.value})"
         try:
             with patch_stdout(raw=True):  # what watches print meanwhile appears above the prompt
-                line = await prompt.prompt_async(f"zk{connected} {console.directory}> ")
+                line = await prompt.prompt_async(f"zk{connected} {console.directory}> ", handle_sigint=False)
             await interpreter.run(line)
         except KeyboardInterrupt:
             continue  # Ctrl-C gives up the line, as in every shell
@@ -112,17 +122,30 @@ async def _at_prompt(console: ShellConsole) -> int:
             return ExitCode.OK
 
 
-async def _script(console: ShellConsole) -> int:
+async def _script(interpreter: Interpreter) -> int:
     """Run the lines of stdin. All of them, also after an error, as at the prompt; the first error is the exit code."""
-    interpreter = Interpreter(console)
     first_error = 0
-    while line := await anyio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True):
+    async for line in _lines(sys.stdin.fileno()):
         try:
             code = await interpreter.run(line)
         except Leave:
             break
         first_error = first_error or code
     return first_error
+
+
+async def _lines(file: int) -> AsyncIterator[str]:
+    """The lines of a file, a pipe or a socket, as they come. Waiting for one can be cancelled, which a thread can't."""
+    pending = b""
+    while True:
+        with suppress(PermissionError):  # a regular file is always readable, so epoll refuses to wait for it
+            await anyio.wait_readable(file)
+        data = os.read(file, 65_536)
+        *lines, pending = (pending + data).split(b"\n")
+        for line in lines if data else [pending]:
+            yield line.decode(errors="replace")
+        if not data:
+            return
 
 
 def _history() -> History:
@@ -181,7 +204,7 @@ def unwatch(
         for key, (name, _) in sorted(streams.items()):
             print(f"{key}  {name}")
     elif number in streams:
-        streams[number][1].cancel()
+        streams.pop(number)[1].cancel()
     else:
         raise typer.BadParameter(f"there is no watch {number}; `unwatch` alone lists them")
 
