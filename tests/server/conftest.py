@@ -43,7 +43,7 @@ class Edge:
         self.posted: deque[Event] = deque()
         self.clients = Clients(poller, limits, self.step, self.posted.append, lambda: self.backlogged)
         listening = listen(Address("127.0.0.1", 0))
-        self._address = listening.getsockname()
+        self.address = listening.getsockname()
         self._streams: list[trio.SocketStream] = []
         self.clients.listen(listening)
         self._changed = trio.Event()
@@ -121,7 +121,7 @@ class Edge:
         ]
 
     async def connect(self) -> "Caller":
-        self._streams.append(await trio.open_tcp_stream(*self._address))
+        self._streams.append(await trio.open_tcp_stream(*self.address))
         return Caller(self._streams[-1])
 
     def close(self) -> None:

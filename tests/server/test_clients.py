@@ -1,5 +1,9 @@
 """Connections of clients over real sockets: framing, order, back-pressure, fairness, limits, and every kind of end."""
 
+import os
+import resource
+import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +14,7 @@ from zk.model.replies import Body, PathsReply
 from zk.model.requests import Call, Exists, Ping
 from zk.replica.events import ClientDisconnected, ClientReceived
 from zk.server.clients import CALLS_PER_ROUND, CALLS_PER_TURN, LINGER_MS
+from zk.server.listener import ACCEPT_PAUSE_MS
 
 if TYPE_CHECKING:
     from tests.server.conftest import Caller, Edge, OpenEdge
@@ -30,6 +35,12 @@ async def greeted(edge: "Edge") -> "Caller":
     await caller.hello()
     await caller.greeting()
     return caller
+
+
+def use_up_file_descriptors(held: list[int]) -> None:
+    with suppress(OSError):
+        while True:
+            held.append(os.dup(0))
 
 
 # ---- in and out
@@ -214,6 +225,31 @@ async def test_who_makes_no_call_is_closed_after_the_handshake_timeout(open_edge
         assert await half_open.receive_all() == []
         await speaking.send()
         assert await speaking.receive(2) == [1, 2]
+
+
+async def test_without_file_descriptors_accepting_pauses_instead_of_spinning(
+    open_edge: "OpenEdge", caplog: pytest.LogCaptureFixture
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    held: list[int] = []
+    async with open_edge() as edge:
+        with socket.socket() as client:
+            client.setblocking(False)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+            try:
+                use_up_file_descriptors(held)
+                with suppress(BlockingIOError):
+                    client.connect(edge.address)
+                await edge.settled()
+                assert caplog.text.count(f"no new connections for {ACCEPT_PAUSE_MS} ms: Too many open files") == 1
+            finally:
+                for fd in held:
+                    os.close(fd)
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            assert edge.connected == []
+            edge.clients.now_ms = ACCEPT_PAUSE_MS
+            edge.clients.tick()
+            await edge.until(lambda: edge.connected == [1])
 
 
 # ---- ends
