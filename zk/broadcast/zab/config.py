@@ -23,7 +23,6 @@ class ZabConfig:
     heartbeat_ms: int = 50
     leader_timeout_ms: int = 250  # a leader steps down when no quorum answered pings sent within it
     follower_timeout_ms: int = 350  # plus jitter; longer than the leader's, so that the old one stops first
-    bootstrap_wait_ms: int = 1_500  # how long fresh servers wait for the rest before a quorum founds the ensemble
     resign_ms: int = 150  # how long a resigning leader waits for a follower that has everything
     uncommitted_txns_max: int = 2_000
     uncommitted_bytes_max: int = 4 * MIB

@@ -152,9 +152,8 @@ class Looking(Stance):
             return None
         newcomers: dict[ServerId, str] = {}
         if not node.established:
-            waited_ms = node.now_ms - node.started_ms
-            if supporters < node.voters and waited_ms < node.config.bootstrap_wait_ms:
-                return None  # one who knows of an ensemble may only be late
+            if supporters < node.voters:
+                return None  # the one that is not here may be the last who knows of an ensemble
             newcomers = {peer: node.links[peer].disk_uuid for peer in self._granted}
         return Campaign(Epoch(max(node.accepted_epoch, *self._granted.values(), 0) + 1), newcomers)
 

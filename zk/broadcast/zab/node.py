@@ -41,7 +41,6 @@ class Node:
         self.damaged = recovered.damaged
         self.chance = chance
         self.now_ms = now_ms
-        self.started_ms = now_ms
         self.next_epoch_bump_ms = now_ms
         self.effects: list[Effect] = []
         self.links: dict[ServerId, Link] = {}
