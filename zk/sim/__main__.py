@@ -4,6 +4,7 @@ import argparse
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 
 from zk.sim.checkers import COVERED
 from zk.sim.swarm import Mode, run_service
@@ -12,7 +13,8 @@ from zk.sim.trace import Trace
 from zk.sim.world import Violation
 
 
-def main() -> int:
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the seeds that the command line names; 1 if one of them shows a violation."""
     parser = argparse.ArgumentParser(prog="python -m zk.sim", description=__doc__)
     parser.add_argument("--seeds", type=int, default=100, help="how many")
     parser.add_argument("--start", type=int, default=0, help="the first one")
@@ -20,7 +22,7 @@ def main() -> int:
     parser.add_argument("--mode", choices=[mode.value for mode in Mode], default=Mode.UNIFORM.value)
     parser.add_argument("--whole", action="store_true", help="whole replicas with clients, not bare engines")
     parser.add_argument("--trace", action="store_true", help="one line per event")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     run = run_service if arguments.whole else run_broadcast
     counters: Counter[str] = Counter()
     events = committed = 0
