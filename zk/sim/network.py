@@ -9,7 +9,6 @@ Messages travel as values; now and then one is sent through `codec`, the wire's 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import combinations
 from typing import Generic, Protocol, TypeVar
 
 from zk.broadcast.engine import PeerConnected, PeerDisconnected
@@ -223,8 +222,3 @@ class Network(Generic[M]):
             end.open = False
             self.world.log(str(end.server), f"disconnected from {peer}, #{end.serial}")
             self._stations[end.server].peer_disconnected(PeerDisconnected(peer, end.serial))
-
-
-def pairs(servers: Sequence[ServerId]) -> tuple[tuple[ServerId, ServerId], ...]:
-    """Every unordered pair once."""
-    return tuple(combinations(servers, 2))
