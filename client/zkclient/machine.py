@@ -113,7 +113,7 @@ class Machine:
 
         self.watchers = Watchers()
         self._replies = 0
-        self._registering = 0  # requests that set watches, unanswered
+        self._registering = 0  # requests that set watches again on a new connection, unanswered
         self._complete = Zxid(0)  # every event up to here was told
         self._event_zxid = Zxid(0)
         self.last_zxid = Zxid(0)
@@ -245,7 +245,7 @@ class Machine:
         stream = Stream(path, mode, since, notified)
         self.watchers.add_stream(stream)
         if self._phase is Phase.ATTACHED:
-            self._register_stream(stream)
+            self._register_stream(stream, again=0)
         elif self._phase is Phase.IDLE:
             self._open(now_ms, self._servers.start_round())
         return stream
@@ -397,7 +397,7 @@ class Machine:
             self._registering += 1
             self._send_internal(request, partial(self._set_again, request))
         for stream in self.watchers.streams():
-            self._register_stream(stream)
+            self._register_stream(stream, again=1)
         self._send_waiting()
 
     def _ping(self, now_ms: float) -> None:
@@ -529,19 +529,19 @@ class Machine:
         body = reply.body
         if isinstance(request, Exists):
             if isinstance(body, NoNodeError):
-                self.watchers.add_exist(request.path, watch)
+                self.watchers.exist.add(request.path, reply.zxid, watch)
             elif not isinstance(body, APIError):
-                self.watchers.add_data(request.path, watch)
+                self.watchers.data.add(request.path, reply.zxid, watch)
         elif isinstance(body, APIError):
             return
         elif isinstance(request, GetData):
-            self.watchers.add_data(request.path, watch)
+            self.watchers.data.add(request.path, reply.zxid, watch)
         elif isinstance(request, GetChildren):
-            self.watchers.add_child(request.path, watch)
+            self.watchers.child.add(request.path, reply.zxid, watch)
 
-    def _register_stream(self, stream: Stream) -> None:
-        self._registering += 1
-        self._send_internal(add_watch(stream), partial(self._stream_registered, stream))
+    def _register_stream(self, stream: Stream, again: int) -> None:
+        self._registering += again
+        self._send_internal(add_watch(stream), partial(self._stream_registered, stream, again))
 
     def _set_again(self, request: SetWatches, reply: Reply) -> None:
         self._registering -= 1
@@ -549,8 +549,8 @@ class Machine:
             for path, notified in self.watchers.give_up(request):
                 self._actions.append(Notify(notified, WatchEvent(EventType.RESYNC, path, reply.zxid)))
 
-    def _stream_registered(self, stream: Stream, reply: Reply) -> None:
-        self._registering -= 1
+    def _stream_registered(self, stream: Stream, again: int, reply: Reply) -> None:
+        self._registering -= again
         if isinstance(reply.body, APIError):
             self.watchers.remove_stream(stream)
             self._actions.append(Notify(stream.token, reply.body))

@@ -15,6 +15,7 @@ from zk.model.requests import AddWatch, SetWatches
 Notified = Callable[[WatchEvent | ZKError], object]
 """Who is told of an event. A stream is told an error, once, if it can't be had or the client closes."""
 
+ZXID_MAX = 2**64 - 1
 SET_WATCHES_CHARACTERS_MAX = 128 * 1024  # of paths in one SetWatches; more watches take several
 
 
@@ -78,31 +79,50 @@ class Stream:
         self.since = Zxid(max(self.since or 0, complete, self.zxid - 1))
 
 
-class Watchers:
-    """The registry. A one-shot watcher is given out once and forgotten."""
+class OneShots:
+    """Watchers of one kind that are told once: by path, each with the zxid up to which it knows its node.
+
+    Changes up to that zxid are no news: they come when another watcher's stream is told the past.
+    """
 
     def __init__(self) -> None:
-        self._data: dict[str, list[Notified]] = {}
-        self._exist: dict[str, list[Notified]] = {}
-        self._child: dict[str, list[Notified]] = {}
+        self._waiting: dict[str, list[tuple[Zxid, Notified]]] = {}
+
+    def __len__(self) -> int:
+        return sum(len(waiting) for waiting in self._waiting.values())
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._waiting)
+
+    def add(self, path: str, zxid: Zxid, token: Notified) -> None:
+        self._waiting.setdefault(path, []).append((zxid, token))
+
+    def take(self, path: str, zxid: int) -> list[Notified]:
+        """Those at `path` to whom a change at `zxid` is news; they are forgotten."""
+        waiting = self._waiting.pop(path, None)
+        if waiting is None:
+            return []
+        left = [(known, token) for known, token in waiting if known >= zxid]
+        if left:
+            self._waiting[path] = left
+        return [token for known, token in waiting if known < zxid]
+
+
+class Watchers:
+    """The registry. One-shot watchers of a node's data, of a missing node, of a node's children; and the streams."""
+
+    def __init__(self) -> None:
+        self.data = OneShots()
+        self.exist = OneShots()
+        self.child = OneShots()
         self._streams: dict[WatchMode, dict[str, list[Stream]]] = {WatchMode.PERSISTENT: {}, WatchMode.RECURSIVE: {}}
         self._run = 0
         self._last_zxid = Zxid(0)  # of the last event on this connection
 
     def __len__(self) -> int:
-        one_shot = sum(len(tokens) for table in (self._data, self._exist, self._child) for tokens in table.values())
-        return one_shot + sum(1 for _ in self.streams())
+        return len(self.data) + len(self.exist) + len(self.child) + sum(1 for _ in self.streams())
 
     # ---- coming and going
-
-    def add_data(self, path: str, token: Notified) -> None:
-        self._data.setdefault(path, []).append(token)
-
-    def add_exist(self, path: str, token: Notified) -> None:
-        self._exist.setdefault(path, []).append(token)
-
-    def add_child(self, path: str, token: Notified) -> None:
-        self._child.setdefault(path, []).append(token)
 
     def add_stream(self, stream: Stream) -> None:
         self._streams[stream.mode].setdefault(stream.path, []).append(stream)
@@ -135,15 +155,15 @@ class Watchers:
         kind = event.type
         path = event.path
         if kind is EventType.CREATED:
-            tokens += self._exist.pop(path, ())
+            tokens += self.exist.take(path, event.zxid)
         elif kind is EventType.DELETED:
-            for table in (self._data, self._exist, self._child):
-                tokens += table.pop(path, ())
+            for one_shots in (self.data, self.exist, self.child):
+                tokens += one_shots.take(path, event.zxid)
         elif kind is EventType.DATA_CHANGED:
-            tokens += self._data.pop(path, ())
-            tokens += self._exist.pop(path, ())
+            tokens += self.data.take(path, event.zxid)
+            tokens += self.exist.take(path, event.zxid)
         elif kind is EventType.CHILDREN_CHANGED:
-            tokens += self._child.pop(path, ())
+            tokens += self.child.take(path, event.zxid)
         for stream in self._matching(event):
             if stream.takes(event, self._run):
                 tokens.append(stream.token)
@@ -185,8 +205,8 @@ class Watchers:
         exist: list[str] = []
         child: list[str] = []
         characters = 0
-        for paths, table in ((data, self._data), (exist, self._exist), (child, self._child)):
-            for path in table:
+        for paths, one_shots in ((data, self.data), (exist, self.exist), (child, self.child)):
+            for path in one_shots:
                 paths.append(path)
                 characters += len(path)
                 if characters > SET_WATCHES_CHARACTERS_MAX or len(paths) == paths_max:
@@ -201,15 +221,16 @@ class Watchers:
 
     def give_up(self, request: SetWatches) -> list[tuple[str, Notified]]:
         """Forget the watchers that `request` was to set again: it was refused. They are to read again."""
-        found: list[tuple[str, Notified]] = []
-        for paths, table in (
-            (request.data, self._data),
-            (request.exist, self._exist),
-            (request.child, self._child),
-        ):
-            for path in paths:
-                found += [(path, token) for token in table.pop(path, ())]
-        return found
+        return [
+            (path, token)
+            for paths, one_shots in (
+                (request.data, self.data),
+                (request.exist, self.exist),
+                (request.child, self.child),
+            )
+            for path in paths
+            for token in one_shots.take(path, ZXID_MAX)
+        ]
 
 
 def add_watch(stream: Stream) -> AddWatch:

@@ -759,6 +759,16 @@ def test_what_is_told_again_for_one_stream_is_not_told_twice_to_another(attached
     assert [event for name, event in attached.events if name == "new"] == [past[1], live]
 
 
+def test_what_is_told_again_for_a_stream_is_no_news_to_a_later_one_shot_watcher(attached: World) -> None:
+    attached.call("get", GetData("/a", watch=True), watch=attached.hear("once"))
+    attached.answer(attached.received(), zxid=12, body=StatReply(STAT))
+    attached.machine.watch(attached.now_ms, "/a", WatchMode.PERSISTENT, Zxid(10), attached.hear("stream"))
+    attached.answer(attached.received(), zxid=12)
+    past, live = [WatchEvent(EventType.DATA_CHANGED, "/a", Zxid(zxid)) for zxid in (12, 13)]
+    attached.reply(past, live)
+    assert attached.events == [("stream", past), ("once", live), ("stream", live)]
+
+
 def test_a_stream_whose_registration_was_cut_off_asks_for_the_same_again(attached: World) -> None:
     attached.machine.watch(attached.now_ms, "/a", WatchMode.PERSISTENT, Zxid(3), attached.hear("a"))
     calls = attached.received()
