@@ -6,8 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from zk.model.record import ServerId, SessionId
@@ -28,7 +27,7 @@ class Session:
         self._native = ClientConnection("test")
         self._xid = 0
         self.socket.sendall(self._native.hello())
-        assert isinstance(self.ask(Connect(SessionId(0), b"", 10_000)), ConnectReply)
+        assert isinstance(self.ask(Connect(SessionId(0), b"", 40_000)), ConnectReply)
 
     def ask(self, request: ClientRequest) -> Body | Exception:
         self.send(request)
@@ -252,8 +251,8 @@ def test_all_killed_at_the_same_moment_lose_nothing_that_was_acknowledged(tmp_pa
 
 def same_everywhere(ensemble: Ensemble) -> bool:
     """Whether all servers hold the same, once each has caught up with what was committed."""
-    for server in ensemble.servers:
-        with session(server) as client:
+    with ExitStack() as stack:
+        clients = [stack.enter_context(session(server)) for server in ensemble.servers]
+        for client in clients:  # only now, for each session that is opened is a transaction too
             assert not isinstance(client.ask(Sync()), Exception)
-    sessions_over = {everything(replace(server.status(), sessions=0)) for server in ensemble.servers}
-    return len(sessions_over) == 1
+        return len({everything(server.status()) for server in ensemble.servers}) == 1
