@@ -4,11 +4,11 @@ import subprocess
 import sys
 
 CHILD = """
-import os, signal, sys, time
+import signal, time
 from zk.cli import lifeline
 {stubborn}
 lifeline.follow()
-print(os.getpid(), flush=True)
+print("up", flush=True)
 time.sleep(60)
 """
 PARENT = """
@@ -25,12 +25,14 @@ def all_end_with_the_parent(stubborn: str) -> None:
     parent = subprocess.Popen(
         [sys.executable, "-c", PARENT.format(child=CHILD.format(stubborn=stubborn))], stdout=subprocess.PIPE, text=True
     )
-    with parent:
+    try:
         assert parent.stdout is not None
-        pids = {int(parent.stdout.readline()) for _ in range(2)}
-        assert len(pids) == 2
+        assert {parent.stdout.readline() for _ in range(2)} == {"up\n"}
         parent.kill()
         assert parent.stdout.read() == ""
+    finally:
+        parent.kill()
+        parent.communicate()
 
 
 def test_children_end_when_the_parent_is_killed() -> None:

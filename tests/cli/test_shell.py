@@ -12,6 +12,8 @@ from subprocess import Popen
 
 import pytest
 
+from zk.server.testing import ServerProcess
+
 Start = Callable[..., "Popen[str]"]
 
 
@@ -158,11 +160,11 @@ def test_at_a_terminal_there_are_a_prompt_completion_watches_and_history(
     assert "+cd pty-node\n" in history.read_text()
 
 
-def test_ctrl_c_ends_a_command_and_not_the_shell(terminal: Terminal) -> None:
+def test_ctrl_c_ends_a_command_and_not_the_shell(terminal: Terminal, server: ServerProcess) -> None:
     terminal.read_until("zk />")
-    terminal.type("watch / --server 127.0.0.1:1\r")  # tries to connect for some seconds
-    terminal.read_until(r"127\.0\.0\.1:1\s")
-    terminal.process.send_signal(signal.SIGINT)  # as Ctrl-C does, while a command and not the prompt has the terminal
+    terminal.type(f"watch / --server {server.address}\r")  # on a session of its own, so not in the background
+    terminal.read_until("watching /")
+    terminal.process.send_signal(signal.SIGINT)  # what the terminal makes of Ctrl-C while no prompt reads the keys
     terminal.read_until("zk />")
     terminal.type("exit\r")
     assert terminal.process.wait(10) == 0
