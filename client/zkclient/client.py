@@ -444,7 +444,7 @@ class AsyncZooKeeper:
 
     async def get_ephemerals(self, prefix: str = "/", *, timeout: float | None = None) -> tuple[str, ...]:
         """Paths of this session's ephemeral nodes that start with `prefix`, sorted."""
-        body = (await self._call(GetEphemerals(self.absolute(prefix)), timeout)).body
+        body = (await self._call(GetEphemerals(self._chroot + prefix), timeout)).body
         assert isinstance(body, PathsReply)
         return tuple(sorted(self.local(path) for path in body.paths))
 
