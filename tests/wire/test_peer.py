@@ -14,7 +14,7 @@ from zk.model.peering import ReadIndexAnswer, ReplicaMessage
 from zk.model.record import Epoch, ServerId, Zxid
 from zk.wire.framing import ProtocolError
 from zk.wire.packing import pack
-from zk.wire.peer import MAGIC, Hello, PeerReader, encode
+from zk.wire.peer import HELLO_BYTES_MAX, MAGIC, Hello, PeerReader, encode
 
 HELLO = Hello("cluster", ServerId(1), "uuid", 1, (ServerId(1), ServerId(2), ServerId(3)))
 
@@ -78,6 +78,15 @@ def test_a_message_beyond_the_limit_is_a_protocol_error() -> None:
     reader.feed(encode(HELLO))
     with pytest.raises(ProtocolError, match="more than 1000 bytes"):
         reader.feed(encode(Proposal(Epoch(1), 2, Zxid(3), (Entry(Zxid(4), EntryKind.TXN, bytes(2_000)),), Zxid(3))))
+
+
+def test_little_is_kept_of_what_a_stranger_sends_before_its_hello() -> None:
+    reader = PeerReader()
+    begin = b"\x96\x01\xc6" + (60_000_000).to_bytes(4, "big")
+    assert reader.feed(MAGIC + begin + bytes(HELLO_BYTES_MAX - len(begin))) == []
+    with pytest.raises(ProtocolError, match=f"a Hello has at most {HELLO_BYTES_MAX} bytes"):
+        reader.feed(b"x")
+    assert introduced().feed(begin + bytes(10 * HELLO_BYTES_MAX)) == []
 
 
 @given(st.data())

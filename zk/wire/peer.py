@@ -30,7 +30,7 @@ from zk.broadcast.messages import (
     SyncSnapshot,
 )
 from zk.broadcast.records import Entry, EntryKind, EpochEnds
-from zk.model.limits import MIB
+from zk.model.limits import KIB, MIB
 from zk.model.peering import Forward, Heard, ReadIndexAnswer, ReadIndexAsk, ReplicaMessage
 from zk.model.record import Epoch, ServerId, SessionId, Zxid, record
 from zk.wire.framing import Frame, FrameReader, ProtocolError
@@ -41,6 +41,7 @@ T = TypeVar("T")
 MAGIC = b"\xc1zkp"
 VERSION = 1
 PEER_FRAME_BYTES_MAX = 64 * MIB
+HELLO_BYTES_MAX = 4 * KIB
 
 
 @record
@@ -87,11 +88,13 @@ def encode(message: PeerMessage) -> bytes:
 
 
 class PeerReader:
-    """Turns the bytes that came from another server into messages. Whether a Hello may come is the caller's to say."""
+    """Turns the bytes that came from another server into messages. Whether a Hello may come is the caller's to say; but
+    as long as there was no message at all, anybody may be the sender, and little is kept of an unfinished one."""
 
     def __init__(self, frame_bytes_max: int = PEER_FRAME_BYTES_MAX) -> None:
         self._reader = FrameReader(frame_bytes_max)
         self._magic = MAGIC  # what of it has not arrived yet
+        self._spoke = False
 
     @property
     def buffered_bytes(self) -> int:
@@ -105,7 +108,12 @@ class PeerReader:
             if not self._magic.startswith(part):
                 raise ProtocolError("this is the port for servers; the other side does not speak their protocol")
             self._magic, data = self._magic[len(part) :], data[len(part) :]
-        return [_decode(frame) for frame in self._reader.feed(data)]
+        messages = [_decode(frame) for frame in self._reader.feed(data)]
+        if not self._spoke:
+            self._spoke = bool(messages)
+            if not messages and self.buffered_bytes > HELLO_BYTES_MAX:
+                raise ProtocolError(f"a Hello has at most {HELLO_BYTES_MAX} bytes")
+        return messages
 
 
 def _decode(frame: Frame) -> PeerMessage:
