@@ -687,6 +687,16 @@ def test_one_shot_watches_are_set_again_with_the_last_zxid_seen(
     assert attached.requests() == ([] if is_set is None else [is_set])
 
 
+def test_a_transaction_of_which_one_watcher_has_heard_is_still_news_to_another(attached: World) -> None:
+    for path in ("/a", "/b"):
+        attached.call(path, GetData(path, watch=True), watch=attached.hear(path))
+    attached.answer(attached.received(), body=StatReply(STAT))
+    attached.reply(WatchEvent(EventType.DATA_CHANGED, "/a", Zxid(12)))
+    attached.cut()  # between the two events of one transaction
+    attached.attach(zxid=50)
+    assert attached.requests() == [SetWatches(Zxid(11), data=("/b",))]
+
+
 def test_a_connection_that_breaks_before_the_watches_are_set_again_changes_nothing(attached: World) -> None:
     attached.call("read", GetData("/a", watch=True), watch=attached.hear("read"))
     attached.answer(attached.received(), body=StatReply(STAT))
