@@ -2,7 +2,8 @@
 
 Fed with the time and what happened (a call, bytes, a connection made or gone, a tick), it queues bytes and actions; the
 driver performs them. It owns the order of the calls, exactly-once writes, the registry of watches, and all clocks of
-the session. It never reads a clock, opens a socket or calls back. Read `watchers` next, then `driver`.
+the session. It never reads a clock, opens a socket or calls back. Read `calls`, `rotation` and `watchers` next,
+then `driver`.
 
 A write keeps its xid for as long as the session lives. After a reconnect all that is unanswered is sent again under the
 same xids: the service answers a write that it has already done from memory, so nothing is done twice.
