@@ -283,8 +283,6 @@ class ClientConnection:
             return
         if self._silent and (greeting := self._face.greeting()):
             self._say(greeting)
-        if refusals := self._face.refusals():
-            self._say(self._face.send(refusals))
         if calls:
             if self._silent:
                 self._silent = False

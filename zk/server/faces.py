@@ -25,9 +25,6 @@ class Face(Protocol):
     def greeting(self) -> bytes:
         """What is to be sent before any answer, once it is known; given out once."""
 
-    def refusals(self) -> list[Reply]:
-        """Answers to calls that `receive` has kept back; given out once."""
-
     def send(self, items: Sequence[Reply | WatchEvent]) -> bytes: ...
 
 

@@ -116,10 +116,6 @@ class ServerConnection:
         greeting, self._greeting = self._greeting, b""
         return greeting
 
-    def refusals(self) -> list[Reply]:
-        """Nothing: a refusal is answered in its turn, like any call."""
-        return []
-
     def send(self, items: Sequence[Reply | WatchEvent]) -> bytes:
         """The bytes of answers and events, in this order."""
         return encode_items(items, self._reply_bytes_max)
