@@ -11,7 +11,7 @@ from zk.model.replies import Body, Reply
 from zk.model.requests import Call
 from zk.model.session import Session
 
-_ANY_ZXID = Zxid(0)
+ANY_ZXID = Zxid(0)
 
 
 class Pending:
@@ -21,7 +21,7 @@ class Pending:
     __slots__ = ("at_least", "body", "call", "n", "zxid")
 
     def __init__(
-        self, call: Call, n: int = 0, at_least: Zxid | None = _ANY_ZXID, body: Body | APIError | None = None
+        self, call: Call, n: int = 0, at_least: Zxid | None = ANY_ZXID, body: Body | APIError | None = None
     ) -> None:
         self.call = call
         self.n = n  # of a write: its number in this connection

@@ -47,7 +47,7 @@ from zk.model.requests import (
     Txn,
     Write,
 )
-from zk.replica.client import Client, Pending
+from zk.replica.client import ANY_ZXID, Client, Pending
 from zk.replica.config import ReplicaConfig
 from zk.replica.events import Answer, CloseClient, Effect
 from zk.replica.outbox import Outbox
@@ -85,15 +85,15 @@ class Clients:
         self.tree = tree
         self.now_ms = 0
         self.wall_ms = 0
-        self.applied = tree.zxid
+        self.applied = self._advanced_to = tree.zxid
         self.disk_low = False
         self.heard: set[SessionId] = set()  # signs of life since the replica last took them
+        self.blocked: dict[ConnectionId, Client] = {}  # clients whose oldest call is a read that waits for a zxid
         self.watches = WatchTable(config.limits.watches_per_connection_max)
         self.history = ChangeHistory(config.limits.history_changes_max, tree.zxid)
         self._by_connection: dict[ConnectionId, Client] = {}
         self._attached: dict[SessionId, Client] = {}
         self._attaching: dict[int, Client] = {}
-        self._blocked: dict[ConnectionId, Client] = {}  # clients whose oldest call is a read that waits for a zxid
         self._touched: dict[ConnectionId, Client] = {}  # clients with something to send
         self._closing: list[tuple[Client, str]] = []
         # The type of the request is the key under which its method stands, which no checker can follow: hence Any.
@@ -145,7 +145,7 @@ class Clients:
         if self._attached.get(client.session_id) is client:
             del self._attached[client.session_id]
         self._attaching.pop(client.nonce, None)
-        self._blocked.pop(client.connection, None)
+        self.blocked.pop(client.connection, None)
         self.watches.drop(client.connection)
 
     # ---- calls coming in
@@ -224,10 +224,10 @@ class Clients:
 
     def _take_without_session(self, client: Client, call: Call) -> None:
         request = call.request
-        if type(request) is GetStatus:
-            client.items.append(Reply(call.xid, self.applied, self._status()))
-        elif client.nonce:
+        if client.nonce:
             client.early.append(call)
+        elif type(request) is GetStatus:
+            client.items.append(Reply(call.xid, self.applied, self._status()))
         elif type(request) is Connect:
             self._attach(client, call, request)
         else:
@@ -300,18 +300,20 @@ class Clients:
     def _moved(self, client: Client) -> None:
         """A newer connection holds the session: none of the writes still under way from this one will be carried
         out."""
-        for pending in client.queue:
-            client.items.append(Reply(pending.call.xid, self.applied, SessionMovedError()))
-        self._touched[client.connection] = client
+        self._answer_rest(client, SessionMovedError())
         self._close(client, "the session was taken over by a newer connection")
 
     def _session_over(self, session_id: SessionId) -> None:
         client = self._attached.get(session_id)
         if client is not None:
-            for pending in client.queue:
-                client.items.append(Reply(pending.call.xid, self.applied, SessionExpiredError()))
-            self._touched[client.connection] = client
+            self._answer_rest(client, SessionExpiredError())
             self._close(client, "the session is over")
+
+    def _answer_rest(self, client: Client, error: APIError) -> None:
+        """Refuse what is left in the queue, but for what has its answer: a write that was done is not refused."""
+        for pending in client.queue:
+            client.items.append(Reply(pending.call.xid, pending.zxid or self.applied, pending.body or error))
+        self._touched[client.connection] = client
 
     def lost_leader(self) -> None:
         """What was sent to the leader may or may not be carried out: only those clients go that have something there.
@@ -324,8 +326,14 @@ class Clients:
 
     def lost_write(self, txn: Txn) -> None:
         """The engine gave this write back without an outcome."""
-        client = self._attached.get(txn.session_id)
-        if client is not None and client.generation == txn.generation:
+        request = txn.request
+        if isinstance(request, OpenSession | AttachSession):
+            client = self._attaching.get(request.nonce)
+        else:
+            client = self._attached.get(txn.session_id)
+            if client is not None and client.generation != txn.generation:
+                return
+        if client is not None:
             self._close(client, "a write's outcome is unknown: attach again and resend")
 
     def replace_tree(self, tree: Tree, zxid: Zxid) -> None:
@@ -345,7 +353,22 @@ class Clients:
                 error = ThrottledError(hint="this server has no leader at the moment: try another one, or later")
                 self._refuse(client, client.queue[0].call.xid, error)
 
-    # ---- writes that were applied
+    # ---- writes that are applied
+
+    def about_to_apply(self, txn: Txn) -> None:
+        """Answer what a session asked before its write that comes next, for those answers must not show the write.
+
+        Reads still wait there for a leader's confirmation, or for a zxid. This write gives both: it was proposed after
+        they had come in, and it is committed; so the state just before it holds all that was committed before they
+        were called, and the leader that proposed it had heard of the session.
+        """
+        client = self._attached.get(txn.session_id)
+        if client is not None and client.generation == txn.generation and client.connection in self.blocked:
+            for pending in client.queue:
+                if pending.n:
+                    break
+                pending.at_least = ANY_ZXID
+            self._advance(client)
 
     def was_applied(self, txn: Txn, applied: Applied) -> None:
         """Tell everybody here whom this transaction concerns: watchers first, then the caller whose write it was."""
@@ -381,8 +404,8 @@ class Clients:
         assert pending.n == txn.n, "a write was applied out of its turn"
         pending.body = applied.body
         pending.zxid = applied.zxid
-        self._touched[client.connection] = client
-        self._advance(client)
+        if not applied.closed:  # else the session ends with this write, and so does the queue
+            self._advance(client)
 
     # ---- answers, in order
 
@@ -392,15 +415,17 @@ class Clients:
             if not client.closed:
                 self._advance(client)
 
-    def advance_blocked(self) -> None:
-        """`applied` has moved on."""
-        if self._blocked:
-            self.advance(list(self._blocked.values()))
+    def advanced_to(self, zxid: Zxid) -> None:
+        """Everything up to `zxid`, epochs' markers included, is applied: reads may have waited for it."""
+        if self._advanced_to != zxid:
+            self._advanced_to = self.applied = zxid
+            if self.blocked:
+                self.advance(list(self.blocked.values()))
 
     def _advance(self, client: Client) -> None:
         """Answer the oldest calls as far as they can be answered."""
         queue = client.queue
-        self._blocked.pop(client.connection, None)
+        self.blocked.pop(client.connection, None)
         while queue and not client.closed:
             pending = queue[0]
             body = pending.body
@@ -408,7 +433,7 @@ class Clients:
                 if pending.n:
                     return  # a write that is still under way
                 if pending.at_least is None or pending.at_least > self.applied:
-                    self._blocked[client.connection] = client
+                    self.blocked[client.connection] = client
                     return
                 body = self._execute(client, pending.call.request)
             queue.popleft()

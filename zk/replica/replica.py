@@ -101,6 +101,7 @@ class Replica:
         self._leaderless_since_ms = now_ms
 
         self._clocks: SessionClocks | None = None  # while leading
+        self._expiring_until = Zxid(0)  # where the last expiries stand in the log
         self._next_heard_ms = now_ms
         self._next_reap_ms = now_ms
         self._digests = Digests()
@@ -222,15 +223,13 @@ class Replica:
                     self._rejected(effect.tokens)
                 case engine.TakeSnapshot():
                     self._snapshots.start_for_peer(
-                        effect.peer, effect.stream, self.engine.delivered, self.tree.digest(), self.tree.image()
+                        effect.peer, effect.stream, self.clients.applied, self.tree.digest(), self.tree.image()
                     )
                 case engine.Install():
                     self._install(effect)
                 case _:
                     assert_never(effect)
-        if self.clients.applied != self.engine.delivered:
-            self.clients.applied = self.engine.delivered
-            self.clients.advance_blocked()
+        self.clients.advanced_to(self.engine.delivered)
 
     def _deliver(self, entries: Sequence[engine.Delivered]) -> None:
         clients = self.clients
@@ -238,6 +237,8 @@ class Replica:
         for entry in entries:
             token = entry.token
             txn = token if isinstance(token, Txn) else txn_codec.decode(entry.payload)
+            if clients.blocked:
+                clients.about_to_apply(txn)
             applied = apply(entry.zxid, txn)
             clients.applied = entry.zxid
             clients.was_applied(txn, applied)
@@ -249,7 +250,7 @@ class Replica:
         self._txns_since_snapshot += len(entries)
         if self._snapshot_is_due and not self._snapshots.own_under_way:
             self._txns_since_snapshot = self._bytes_since_snapshot = 0
-            self._snapshots.start_own(self.engine.delivered, self.tree.digest(), self.tree.image())
+            self._snapshots.start_own(clients.applied, self.tree.digest(), self.tree.image())
 
     @property
     def _snapshot_is_due(self) -> bool:
@@ -285,6 +286,7 @@ class Replica:
             self._clocks = SessionClocks(self._now_ms, self.tree.sessions.values())
 
     def _read_ready(self, token: engine.Token, zxid: Zxid) -> None:
+        zxid = max(zxid, self._expiring_until)  # a ping of a session that is being expired is not answered before that
         if isinstance(token, PeerRead):
             self._effects.append(SendPeer(token.peer, token.connection, ReadIndexAnswer(token.token, zxid)))
         elif isinstance(token, int):
@@ -317,6 +319,7 @@ class Replica:
                 self._propose()
             token = self._reads.ask()
             if token is not None:
+                self.clients.heard.update(self._reads.askers(token))
                 self._hear_own_clients()
                 self._drive(engine.ReadIndex(token))
             return
@@ -324,13 +327,14 @@ class Replica:
         connection = self._peers.get(leader)
         if connection is None:
             return  # the engine is about to notice
-        if self._outbox:
-            for bodies in _in_frames([write.body for write in self._outbox.take()]):
-                self._effects.append(SendPeer(leader, connection, Forward(bodies)))
         token = self._reads.ask()
         if token is not None:
+            self.clients.heard.update(self._reads.askers(token))  # whoever was told before may lead no more
             self._tell_heard(leader, connection)  # first: an answered ping means that the leader has heard of it
             self._effects.append(SendPeer(leader, connection, ReadIndexAsk(token)))
+        if self._outbox:  # last: a write that is applied answers the pings in front of it
+            for bodies in _in_frames([write.body for write in self._outbox.take()]):
+                self._effects.append(SendPeer(leader, connection, Forward(bodies)))
 
     @property
     def _may_propose(self) -> bool:
@@ -379,10 +383,16 @@ class Replica:
 
     def _look_after_sessions(self, clocks: SessionClocks) -> None:
         self._hear_own_clients()
-        for session_id in clocks.due(self._now_ms):
+        if not self.engine.window_open:
+            return  # proposed at once or not at all: whoever is heard of until then has not expired
+        due = clocks.due(self._now_ms)
+        for session_id in due:
             session = self.tree.sessions.get(session_id)
             if session is not None:
                 self.clients.propose(ExpireSession(session_id, session.generation))
+        if due and self._outbox:
+            self._propose()
+            self._expiring_until = self.engine.last
 
     def _reap(self) -> None:
         if self._now_ms >= self._next_reap_ms:
