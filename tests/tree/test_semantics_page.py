@@ -8,7 +8,7 @@ from zk.model import paths
 from zk.model.acl import Perms
 from zk.model.errors import ERRORS, Code
 from zk.model.events import EventType
-from zk.model.limits import DEFAULT_LIMITS
+from zk.model.limits import DEFAULT_LIMITS, IDENTITIES_PER_SESSION_MAX, STORED_ANSWERS_PER_SESSION_MAX
 from zk.model.requests import CreateMode
 from zk.model.stat import Stat
 from zk.tree.tree import Tree
@@ -68,6 +68,11 @@ def test_every_error_that_a_server_sends_has_a_class_and_a_meaning() -> None:
 def test_the_page_lists_every_limit_with_its_default() -> None:
     listed = [(name, int(default)) for name, default, _, _ in table("Limits", "limit")]
     assert listed == [(field.name, getattr(DEFAULT_LIMITS, field.name)) for field in fields(DEFAULT_LIMITS)]
+
+
+def test_the_page_says_the_limits_that_nobody_can_set() -> None:
+    assert f"at most {IDENTITIES_PER_SESSION_MAX} identities" in PAGE
+    assert f"{STORED_ANSWERS_PER_SESSION_MAX:,} answers are kept" in PAGE
 
 
 def test_the_contents_name_every_section() -> None:

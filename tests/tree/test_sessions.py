@@ -11,7 +11,7 @@ from zk.model.errors import (
     SessionMovedError,
 )
 from zk.model.events import EventType
-from zk.model.limits import DEFAULT_LIMITS
+from zk.model.limits import IDENTITIES_PER_SESSION_MAX, STORED_ANSWERS_PER_SESSION_MAX
 from zk.model.record import ServerId, SessionId, Zxid
 from zk.model.replies import DONE, ConnectReply, Created, IdentitiesReply
 from zk.model.requests import (
@@ -165,7 +165,7 @@ def test_an_added_identity_stays_with_the_session_and_the_connections_own_go_wit
 
 
 def test_identities_per_session_are_bounded(client: Caller) -> None:
-    for i in range(DEFAULT_LIMITS.identities_per_session_max):
+    for i in range(IDENTITIES_PER_SESSION_MAX):
         client.do(Authenticate(Identity("digest", f"user{i}:x")))
     assert isinstance(client.apply(Authenticate(ME)).body, BadArgumentsError)
     client.do(Authenticate(Identity("digest", "user0:x")))
@@ -238,7 +238,7 @@ def test_a_write_below_the_floor_is_never_done_again(driver: TreeDriver, client:
 
 
 def test_stored_answers_are_bounded_and_what_fell_out_is_not_done_again(driver: TreeDriver, client: Caller) -> None:
-    limit = DEFAULT_LIMITS.stored_answers_per_session_max
+    limit = STORED_ANSWERS_PER_SESSION_MAX
     client.do(Create("/a", b""))
     for xid in range(1, limit + 3):
         client.apply(SetData("/a", b""), xid=xid)

@@ -6,6 +6,10 @@ from zk.model.record import record
 KIB = 1024
 MIB = 1024 * KIB
 
+# Not the operator's to set: they are part of applying a transaction, which is the same on every server.
+IDENTITIES_PER_SESSION_MAX = 16
+STORED_ANSWERS_PER_SESSION_MAX = 4_000  # answers kept for exactly-once resends
+
 
 @record
 class Limits:
@@ -22,8 +26,6 @@ class Limits:
     outstanding_requests_max: int = 2_000  # per connection, unanswered; beyond it the connection is not read
     connections_per_address_max: int = 10_000
     connections_max: int = 50_000
-    identities_per_session_max: int = 16
-    stored_answers_per_session_max: int = 4_000  # answers kept for exactly-once resends
     send_buffer_bytes_max: int = 16 * MIB  # unsent bytes per connection; beyond it the connection is closed
     handshake_timeout_ms: int = 10_000
     session_timeout_ms_min: int = 4_000

@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 REDIAL_MS_MIN = 20
 REDIAL_MS_MAX = 500
 DIAL_TIMEOUT_MS = 2_000
+COMPLAINT_INTERVAL_MS = 1_000
 HELLO_TIMEOUT_MS = 2_000
 SEND_BUFFER_BYTES_MAX = 64 * MIB  # unsent bytes per connection; beyond it the peer must begin again
 SILENT_LOSS_MS = 5_000  # bytes unacknowledged for so long mean that the network, or the other machine, is gone
@@ -59,13 +60,18 @@ class Peers:
         self._links: dict[ConnectionId, PeerLink] = {}
         self._newest = ConnectionId(0)
         self._to_flush: list[PeerLink] = []
-        self._complaints: dict[str, str] = {}  # the last one about each peer: the same is not said twice
+        self._complaints: dict[str, tuple[str, int]] = {}  # the last one about each peer, and when it was said
 
     # ---- what the runtime asks and tells
 
     @property
     def busy(self) -> bool:
         return bool(self._to_flush)
+
+    @property
+    def connected(self) -> frozenset[ServerId]:
+        """The servers that there is a connection to."""
+        return frozenset(link.peer for link in self._links.values() if link.peer is not None)
 
     @property
     def unsent_bytes(self) -> int:
@@ -144,8 +150,10 @@ class Peers:
             self.post(PeerDisconnected(link.peer, link.id))
 
     def complain(self, name: str, reason: str) -> None:
-        if self._complaints.get(name) != reason:
-            self._complaints[name] = reason
+        """Say what is wrong with a peer: the same not twice, and not more than one thing at a time."""
+        last, said_ms = self._complaints.get(name, ("", -COMPLAINT_INTERVAL_MS))
+        if reason != last and self.now_ms >= said_ms + COMPLAINT_INTERVAL_MS:
+            self._complaints[name] = (reason, self.now_ms)
             logger.warning("%s %s", name, reason)
 
     def _accepted(self, accepted: socket.socket, host: str) -> None:

@@ -76,6 +76,11 @@ class Runtime:
         self._next_tick_ms = self.now_ms
         self._conditions: list[tuple[Callable[[], bool], trio.Event]] = []
 
+    @property
+    def serving(self) -> bool:
+        """Whether there is a leader that this server is in step with."""
+        return self._replica.serving
+
     async def run(self) -> None:
         """Serve until cancelled. Raise ServerHaltedError, or what made the log fail, if there is no going on."""
         self._poller.register(self, READ)
@@ -153,7 +158,13 @@ class Runtime:
                 self.clients.answer(effect.connection, effect.items)
             case SendPeer():
                 self.peers.send(effect.connection, effect.message)
-            case Append() | StoreSnapshot():
+            case Append():
+                self._log.perform(effect)
+            case StoreSnapshot():
+                total_bytes = sum(map(len, effect.chunks))
+                logger.info(
+                    "a snapshot of the leader's replaces the log: zxid 0x%x, %d bytes", effect.ref.zxid, total_bytes
+                )
                 self._log.perform(effect)
             case CloseClient():
                 self.clients.close(effect.connection, effect.reason)

@@ -17,6 +17,7 @@ import zk
 from zk.broadcast.engine import Resign, Role, RoleChanged
 from zk.broadcast.zab import ZabConfig
 from zk.model.limits import MIB
+from zk.model.record import ServerId
 from zk.replica.config import ReplicaConfig
 from zk.replica.events import DiskSpace
 from zk.replica.replica import Replica
@@ -35,6 +36,9 @@ from zk.wire.peer import VERSION, Hello
 
 logger = logging.getLogger(__name__)
 
+LEADERLESS_CHECK_MS = 1_000
+LEADERLESS_WARNING_MS = 5_000  # when it is said first
+LEADERLESS_AGAIN_MS = 60_000
 DISK_SPACE_INTERVAL_MS = 1_000
 FREEZE_INTERVAL_MS = 10_000
 GC_THRESHOLDS = (50_000, 20, 1_000)  # a full collection practically never: see _freeze_steadily
@@ -156,6 +160,7 @@ class _Server:
                 if peer < self._config.id:
                     nursery.start_soon(self._runtime.peers.keep_connected, peer, address)
             nursery.start_soon(self._watch_disk_space)
+            nursery.start_soon(self._watch_for_a_leader)
             nursery.start_soon(_freeze_steadily)
             nursery.start_soon(self._runtime.run)
 
@@ -202,6 +207,27 @@ class _Server:
                     logger.info("the disk has room again (%d MiB): writes are taken", free_mib)
                 self._runtime.post(DiskSpace(low))
             await trio.sleep(DISK_SPACE_INTERVAL_MS / 1_000)
+
+    async def _watch_for_a_leader(self) -> None:
+        """Say so when there is none for a while, and what is missing: an operator looks here first."""
+        leaderless_ms = 0
+        while True:
+            await trio.sleep(LEADERLESS_CHECK_MS / 1_000)
+            leaderless_ms = 0 if self._runtime.serving else leaderless_ms + LEADERLESS_CHECK_MS
+            if leaderless_ms == LEADERLESS_WARNING_MS or (leaderless_ms and leaderless_ms % LEADERLESS_AGAIN_MS == 0):
+                connected = self._runtime.peers.connected
+                missing = [peer for peer in self._config.voters if peer != self._config.id and peer not in connected]
+                logger.warning(
+                    "no leader for %d s: not connected to %s; connected to %s. More than half of the servers must be "
+                    "there, and all of them when an ensemble starts for the first time",
+                    leaderless_ms // 1_000,
+                    _names(missing),
+                    _names(sorted(connected)),
+                )
+
+
+def _names(servers: Sequence[ServerId]) -> str:
+    return ", ".join(f"server {server}" for server in servers) or "none"
 
 
 async def _freeze_steadily() -> None:

@@ -3,15 +3,12 @@
 import hmac
 
 from zk.model.errors import BadArgumentsError, SessionExpiredError, SessionMovedError
-from zk.model.limits import DEFAULT_LIMITS
+from zk.model.limits import IDENTITIES_PER_SESSION_MAX
 from zk.model.replies import DONE, ConnectReply, Done
 from zk.model.requests import AttachSession, Authenticate, CloseSession, ExpireSession, OpenSession
 from zk.model.session import Session
 from zk.tree.store import Store
 from zk.tree.writes import remove
-
-# Not the operator's to set: applying is the same on every server, whatever its configuration says.
-IDENTITIES_MAX = DEFAULT_LIMITS.identities_per_session_max
 
 _BY_CREDENTIAL = frozenset({"digest"})  # schemes of identities that a session adds; its connection proves the others
 
@@ -46,8 +43,8 @@ def attach_session(store: Store, request: AttachSession) -> ConnectReply:
 def authenticate(store: Store, request: Authenticate, session: Session) -> Done:
     """One identity more, from the next write on."""
     if request.identity not in session.identities:
-        if len(session.identities) >= IDENTITIES_MAX:
-            raise BadArgumentsError(hint=f"a session has at most {IDENTITIES_MAX} identities")
+        if len(session.identities) >= IDENTITIES_PER_SESSION_MAX:
+            raise BadArgumentsError(hint=f"a session has at most {IDENTITIES_PER_SESSION_MAX} identities")
         session.identities = (*session.identities, request.identity)
     return DONE
 

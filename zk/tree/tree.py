@@ -10,7 +10,7 @@ from typing import Any
 
 from zk.model.acl import Identity
 from zk.model.errors import APIError, RuntimeInconsistencyError, SessionExpiredError, SessionMovedError
-from zk.model.limits import DEFAULT_LIMITS
+from zk.model.limits import STORED_ANSWERS_PER_SESSION_MAX
 from zk.model.record import SessionId, Zxid, record
 from zk.model.replies import Body
 from zk.model.requests import (
@@ -36,9 +36,6 @@ from zk.tree import digest, reads, sessions, writes
 from zk.tree.changes import Change
 from zk.tree.image import Image
 from zk.tree.store import Store, first_znodes
-
-# Not the operator's to set: applying is the same on every server, whatever its configuration says.
-STORED_ANSWERS_MAX = DEFAULT_LIMITS.stored_answers_per_session_max
 
 # The type of the request is the key under which its function stands, which no checker can follow: hence Any.
 _CLIENT_WRITES: Mapping[type, Callable[[Store, Any, Session], Body]] = {
@@ -130,7 +127,7 @@ class Tree:
         if xid > 0:
             answers = session.answers
             answers[xid] = (zxid, body)
-            if len(answers) > STORED_ANSWERS_MAX:
+            if len(answers) > STORED_ANSWERS_PER_SESSION_MAX:
                 _forget_answers(session, next(iter(answers)) + 1)
         return Applied(zxid, body, store.changes, store.closed, store.over_quota)
 
