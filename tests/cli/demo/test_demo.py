@@ -1,6 +1,7 @@
 """The demo as a whole, on real processes."""
 
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -46,3 +47,21 @@ def test_a_directory_without_files_is_refused(tmp_path: Path) -> None:
     )
     assert (ran.returncode, ran.stdout) == (2, "")
     assert "has 0 files" in ran.stderr
+
+
+def test_ctrl_c_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    demo = subprocess.Popen(
+        [sys.executable, "-m", "zk.cli", "demo"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert demo.stdout is not None
+        while "won the workers' election" not in demo.stdout.readline():
+            pass
+        demo.send_signal(signal.SIGINT)
+        _, err = demo.communicate(timeout=20)
+    finally:
+        demo.kill()
+        demo.communicate()
+    assert (demo.returncode, err) == (130, "")
+    assert not any(tmp_path.iterdir())

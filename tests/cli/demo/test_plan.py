@@ -36,6 +36,9 @@ def test_regular_files_are_jobs_and_clutter_is_not(tmp_path: Path) -> None:
     source = Source((root,))
     assert source.jobs() == (Job("0001", "src/a/c.txt"), Job("0002", "src/b.txt"))
     assert source.locate("src/a/c.txt").read_text() == "a/c.txt"
+    copied = source.copy(source.jobs(), tmp_path / "copy")
+    assert copied.jobs() == source.jobs()
+    assert copied.locate("src/a/c.txt").read_text() == "a/c.txt"
 
 
 def test_a_result_is_read_as_it_was_written() -> None:

@@ -49,8 +49,13 @@ def run(directory: Path | None) -> int:
         note(f"zk: {directory} has {len(jobs)} files; the demo takes 1 to {FILES_MAX}")
         return ExitCode.USAGE
     place = Path(tempfile.mkdtemp(prefix="zk-demo-"))
-    with display_for(Scene(len(jobs))) as display:
-        good = anyio.run(Demo(source, jobs, place, display).run)
+    try:
+        with display_for(Scene(len(jobs))) as display:
+            display.say(f"{len(jobs)} files copied from {' and '.join(map(str, source.directories))} to {place}")
+            good = anyio.run(Demo(source.copy(jobs, place / "files"), jobs, place, display).run)
+    except KeyboardInterrupt:
+        shutil.rmtree(place)
+        raise
     if good:
         shutil.rmtree(place)
         return ExitCode.OK
@@ -94,7 +99,7 @@ class Demo:
                 self._start_server(member)
             background.start_soon(self._look_at_servers)
             await self._until(lambda: sorted(self.scene.servers.values()) == ["follows", "follows", "leads"])
-            self.display.say(f"three servers run, {self._leading_server()} leads; fsync is on; data in {self.place}")
+            self.display.say(f"three servers run, {self._leading_server()} leads; fsync is on")
             probe = Probe(self.connect)
             async with zkclient.AsyncZooKeeper(self.connect) as client, anyio.create_task_group() as tasks:
                 await self._register(client)
@@ -173,9 +178,7 @@ class Demo:
             async with client.transaction() as transaction:
                 for job in self.jobs[start : start + JOBS_PER_TRANSACTION]:
                     transaction.create(f"{plan.JOBS}/{job.name}", job.file)
-        self.display.say(
-            f"{len(self.jobs)} files registered as jobs, from {' and '.join(map(str, self.source.directories))}"
-        )
+        self.display.say(f"{len(self.jobs)} files are registered as jobs")
 
     async def _work(self, client: zkclient.AsyncZooKeeper, probe: Probe) -> None:
         """Start the workers, let the faults happen on their way, and count results until all are there."""

@@ -11,6 +11,7 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -70,6 +71,14 @@ class Source:
             if path.is_file() and not path.is_symlink() and not _is_clutter(path.relative_to(directory))
         )
         return tuple(Job(f"{number:04}", file) for number, file in enumerate(files, start=1))
+
+    def copy(self, jobs: Iterable[Job], place: Path) -> "Source":
+        """The same files below `place`, where nobody edits them between the hashing and the verification."""
+        copied = Source(tuple(place / directory.name for directory in self.directories))
+        for job in jobs:
+            copied.locate(job.file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(self.locate(job.file), copied.locate(job.file))
+        return copied
 
     def locate(self, file: str) -> Path:
         """Where the file of a job is."""
