@@ -176,6 +176,8 @@ def open_store(
             raise _unsalvaged(directory, defect, history)
         disk_uuid = make_uuid() if newest is None or defect is not None else newest.disk_uuid
         store, notes = begin(directory, identity, disk_uuid, options, reading)
+    if defect is not None:
+        notes = (f"the log is damaged: {defect}; what is lost with it has to come from the other servers", *notes)
     recovered = Recovered(
         disk_uuid=disk_uuid,
         accepted_epoch=reading.accepted_epoch,
