@@ -36,6 +36,11 @@ class Cluster:
         self.received: dict[ConnectionId, list[Reply | WatchEvent]] = {}
         self.closed: dict[ConnectionId, str] = {}
         self.unreachable: set[ServerId] = set()
+        self.may_halt = False
+        self.halted: dict[ServerId, str] = {}
+        self.logs: dict[ServerId, list[events.Log]] = {}
+        self.slices: dict[ServerId, list[events.WriteSnapshot]] = {}
+        self.stopped_disks: set[ServerId] = set()  # their log is written, but never becomes durable
         self._serial = 0
         self._links: dict[tuple[ServerId, ServerId], ConnectionId] = {}
         for server_id in sorted(voters):
@@ -61,6 +66,23 @@ class Cluster:
         ]
         return leaders[0] if leaders else None
 
+    @property
+    def leader_id(self) -> ServerId:
+        assert self.leader is not None
+        return self.leader.engine.leader
+
+    @property
+    def follower_id(self) -> ServerId:
+        """A server that can be reached and does not lead."""
+        return next(server for server in self.servers if server != self.leader_id and server not in self.unreachable)
+
+    def rejoin(self, server_id: ServerId) -> None:
+        """Connect a server that was cut off to all the others again."""
+        self.unreachable.discard(server_id)
+        for other in self.servers:
+            if other != server_id and other not in self.unreachable:
+                self.link(min(server_id, other), max(server_id, other))
+
     def link(self, one: ServerId, other: ServerId) -> None:
         self._serial += 1
         connection = ConnectionId(self._serial)
@@ -76,8 +98,15 @@ class Cluster:
                 del self._links[one, other]
                 self.step(one, engine.PeerDisconnected(other, connection))
 
+    def start_disk(self, server_id: ServerId) -> None:
+        """A disk that was stopped goes on: all that was written is durable."""
+        self.stopped_disks.discard(server_id)
+        self.step(server_id, engine.Durable(self.lsn[server_id]))
+
     def step(self, server_id: ServerId, event: events.Event) -> None:
         """One event, and its effects at once; what they send to others waits its turn."""
+        if server_id in self.halted:
+            return
         for effect in self.servers[server_id].step(self.now_ms, event):
             match effect:
                 case events.Answer():
@@ -103,15 +132,21 @@ class Cluster:
         match effect:
             case engine.Append():
                 self.lsn[server_id] += len(effect.records)
-                self.step(server_id, engine.Durable(self.lsn[server_id]))
+                if server_id not in self.stopped_disks:
+                    self.step(server_id, engine.Durable(self.lsn[server_id]))
             case events.SendPeer():
                 if self._links.get((server_id, effect.peer)) == effect.connection:
                     self.step(effect.peer, events.PeerReceived(server_id, effect.connection, effect.message))
             case events.WriteSnapshot():
+                self.slices.setdefault(server_id, []).append(effect)
                 if effect.last:
                     self.step(server_id, engine.SnapshotStored(effect.ref))
+            case events.Log():
+                self.logs.setdefault(server_id, []).append(effect)
             case engine.Halt():
-                raise AssertionError(f"server {server_id} halted: {effect.reason}")
+                assert self.may_halt, f"server {server_id} halted: {effect.reason}"
+                self.halted[server_id] = effect.reason
+                self.cut_off(server_id)
             case _:
                 pass
 
@@ -190,6 +225,12 @@ class TestClient:
 
     def drop(self) -> None:
         self.cluster.step(self.server_id, events.ClientDisconnected(self.connection))
+
+
+@pytest.fixture
+def new_cluster() -> Callable[..., Cluster]:
+    """Make a cluster of a size, with changes to the replicas' configuration."""
+    return Cluster
 
 
 @pytest.fixture

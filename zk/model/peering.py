@@ -1,5 +1,5 @@
 """What servers tell each other besides the broadcast's own messages: clients' writes on their way to the leader, read-
-index, signs of life."""
+index, signs of life, and that a tree has drifted away from the others'."""
 
 from zk.model.record import SessionId, Zxid, record
 
@@ -37,4 +37,12 @@ class Heard:
     digest: str
 
 
-ReplicaMessage = Forward | ReadIndexAsk | ReadIndexAnswer | Heard
+@record
+class Drifted:
+    """Leader to follower: at `zxid` a quorum holds a tree with this digest, and yours is another. Halt."""
+
+    zxid: Zxid
+    digest: str
+
+
+ReplicaMessage = Forward | ReadIndexAsk | ReadIndexAnswer | Heard | Drifted

@@ -16,7 +16,7 @@ from zk.broadcast.engine import Role
 from zk.broadcast.records import Recovered
 from zk.broadcast.zab import Zab
 from zk.model.chance import Chance
-from zk.model.peering import Forward, Heard, ReadIndexAnswer, ReadIndexAsk
+from zk.model.peering import Drifted, Forward, Heard, ReadIndexAnswer, ReadIndexAsk
 from zk.model.record import ConnectionId, Epoch, ServerId, SessionId, Zxid, counter_of, record
 from zk.model.replies import StatusReply
 from zk.model.requests import AttachSession, ExpireSession, OpenSession, Reap, Txn
@@ -104,7 +104,10 @@ class Replica:
         self._expiring_until = Zxid(0)  # where the last expiries stand in the log
         self._next_heard_ms = now_ms
         self._next_reap_ms = now_ms
-        self._digests = Digests()
+        self._digests = Digests(config.zab.server_id)
+        self._differed_at = Zxid(0)  # where another server's tree was last found to be another
+        self._drifted_at: Zxid | None = None  # where this leader's tree was found to be the wrong one
+        self._warned_of_voters = False
 
         self._snapshots = SnapshotJobs(config.snapshot_nodes_per_slice)
         self._txns_since_snapshot = 0
@@ -185,7 +188,7 @@ class Replica:
                     for body in message.bodies:
                         self._outbox.add(body, None, None)
             case Heard():
-                self._heard_from(event.peer, message)
+                self._heard_from(event.peer, event.connection, message)
             case ReadIndexAsk():
                 if self._leads:
                     self._drive(engine.ReadIndex(PeerRead(event.peer, event.connection, message.token)))
@@ -196,6 +199,9 @@ class Replica:
                     self._reads.refused(message.token)
                 else:
                     self.clients.advance(self._reads.confirmed(message.token, message.zxid))
+            case Drifted():
+                if self._digests.own(message.zxid) not in ("", message.digest):
+                    self._halt(message.zxid)
             case _:
                 self._drive(engine.PeerReceived(event.peer, event.connection, message))
 
@@ -278,12 +284,29 @@ class Replica:
                 self.clients.lost_leader()
                 self._reads.ask_all_again()
             self._step_with = step_with
+            if step_with is not None and not self._warned_of_voters:
+                self._compare_voters()
         if not self._leads:
             self._outbox.keep_own_clients()
         if role is not Role.LEADING:
             self._clocks = None
         elif self._clocks is None:
             self._clocks = SessionClocks(self._now_ms, self.tree.sessions.values())
+
+    def _compare_voters(self) -> None:
+        """The log is the authority on who votes; an operator who believes something else should know."""
+        membership, configured = self.engine.membership, self._config.zab.voters
+        voters: frozenset[ServerId] = frozenset().union(*membership.configs) if membership else configured
+        if voters != configured:
+            self._warned_of_voters = True
+            self._effects.append(
+                Log(
+                    logging.WARNING,
+                    f"the voters of this ensemble are the servers {sorted(voters)}, as its log says, but this server "
+                    f"was started with {sorted(configured)}. The log counts: start every server with exactly those "
+                    "that it names",
+                )
+            )
 
     def _read_ready(self, token: engine.Token, zxid: Zxid) -> None:
         zxid = max(zxid, self._expiring_until)  # a ping of a session that is being expired is not answered before that
@@ -306,7 +329,7 @@ class Replica:
         self.tree = Tree(snapshot.load(effect.chunks))
         self.clients.replace_tree(self.tree, effect.ref.zxid)
         self._snapshots.drop()
-        self._digests = Digests()
+        self._digests = Digests(self._config.zab.server_id)
         self._txns_since_snapshot = self._bytes_since_snapshot = 0
 
     # ---- the end of a round
@@ -365,6 +388,8 @@ class Replica:
         if self._clocks is not None and pause_ms > self._config.pause_ms_max:
             self._clocks.extend(pause_ms)
         self._drive(engine.Tick())
+        if self._drifted_at is not None and not self._leads:
+            self._halt(self._drifted_at)
         if self._clocks is not None:
             self._look_after_sessions(self._clocks)
             self._reap()
@@ -412,20 +437,45 @@ class Replica:
         zxid, digest = self._digests.latest
         self._effects.append(SendPeer(leader, connection, Heard(tuple(heard), zxid, digest)))
 
-    def _heard_from(self, peer: ServerId, message: Heard) -> None:
+    def _heard_from(self, peer: ServerId, connection: ConnectionId, message: Heard) -> None:
         if self._clocks is None:
             return
         for session_id in message.sessions:
             self._clocks.heard(session_id, self._now_ms)
-        if self._digests.differs(message.digest_zxid, message.digest):
+        if self._digests.theirs(peer, message.digest_zxid, message.digest):
+            self._trees_differ(peer, connection, message.digest_zxid)
+
+    # ---- trees that drifted apart
+
+    def _trees_differ(self, peer: ServerId, connection: ConnectionId, zxid: Zxid) -> None:
+        """Applying is deterministic: this is a defect, or memory that failed. Whoever stands against a quorum halts."""
+        if zxid != self._differed_at:
+            self._differed_at = zxid
             self._effects.append(
                 Log(
                     logging.CRITICAL,
-                    f"server {peer} and this one hold different trees at zxid 0x{message.digest_zxid:x}: "
-                    "compare `zk status` of all servers, stop the one that differs from the others, move its data "
-                    "directory aside and start it again",
+                    f"server {peer} and this one hold different trees at zxid 0x{zxid:x}. The one that differs from a "
+                    "majority halts; if there is no majority, compare `zk status` of all servers, stop the one that "
+                    "is wrong, move its data directory aside and start it again",
                 )
             )
+        membership = self.engine.membership
+        assert membership is not None
+        odd = self._digests.minority(zxid, membership.configs)
+        if self._config.zab.server_id in odd:
+            self._drifted_at = zxid
+            self._drive(engine.Resign())
+        elif peer in odd:
+            self._effects.append(SendPeer(peer, connection, Drifted(zxid, self._digests.own(zxid))))
+
+    def _halt(self, zxid: Zxid) -> None:
+        self._effects.append(
+            engine.Halt(
+                f"the tree of this server differs from that of a majority at zxid 0x{zxid:x}: its data can't be "
+                "trusted. Move the data directory aside (it shows what went wrong) and start the server again with "
+                "an empty one: it will be taken in again"
+            )
+        )
 
     def _disk_space(self, event: DiskSpace) -> None:
         self.clients.disk_low = event.low

@@ -31,7 +31,7 @@ from zk.broadcast.messages import (
 )
 from zk.broadcast.records import Entry, EntryKind, EpochEnds
 from zk.model.limits import KIB, MIB
-from zk.model.peering import Forward, Heard, ReadIndexAnswer, ReadIndexAsk, ReplicaMessage
+from zk.model.peering import Drifted, Forward, Heard, ReadIndexAnswer, ReadIndexAsk, ReplicaMessage
 from zk.model.record import Epoch, ServerId, SessionId, Zxid, record
 from zk.wire.framing import Frame, FrameReader, ProtocolError
 from zk.wire.packing import pack
@@ -39,7 +39,7 @@ from zk.wire.packing import pack
 T = TypeVar("T")
 
 MAGIC = b"\xc1zkp"
-VERSION = 1
+VERSION = 2
 PEER_FRAME_BYTES_MAX = 64 * MIB
 HELLO_BYTES_MAX = 4 * KIB
 
@@ -78,6 +78,7 @@ _TAGS: dict[int, type[PeerMessage]] = {
     17: ReadIndexAsk,
     18: ReadIndexAnswer,
     19: Heard,
+    20: Drifted,
 }
 
 
