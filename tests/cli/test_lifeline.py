@@ -4,11 +4,11 @@ import subprocess
 import sys
 
 CHILD = """
-import signal, time
+import os, signal, time
 from zk.cli import lifeline
 {stubborn}
 lifeline.follow()
-print("up", flush=True)
+os.write(1, b"up\\n")
 time.sleep(60)
 """
 PARENT = """

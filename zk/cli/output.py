@@ -9,6 +9,7 @@ import base64
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from enum import StrEnum
 
 NOTHING = "-"  # an empty cell
@@ -41,7 +42,9 @@ def data_fields(data: bytes) -> dict[str, Value]:
 
 
 def note(text: str) -> None:
-    """Something the person should know that is not the result."""
+    """Something the person should know that is not the result; it appears behind the results so far."""
+    with suppress(BrokenPipeError):  # that nobody reads the results is no reason to keep the note back
+        sys.stdout.flush()
     print(text, file=sys.stderr, flush=True)
 
 
@@ -61,7 +64,7 @@ class Printer:
         return sys.stdout.isatty()
 
     def line(self, text: str) -> None:
-        print(text, flush=True)
+        print(text)
 
     def one(self, record: Record, plain: str) -> None:
         """A single result: `plain` for people and for raw, the record for the structured formats."""
@@ -85,7 +88,6 @@ class Printer:
         else:
             sys.stdout.flush()
             sys.stdout.buffer.write(data)
-            sys.stdout.buffer.flush()
 
     def many(self, columns: Sequence[str], plain: str | None = None) -> "Rows":
         """Results that come one after the other. `plain` names the column that is the whole line when nobody asked
@@ -136,6 +138,10 @@ class Rows:
                 self._printer.line(_cell(record[self._plain]))
             case _:
                 self._kept.append(record)
+
+    def flush(self) -> None:
+        """Let be seen what was written so far, also by a pipe."""
+        sys.stdout.flush()
 
     def close(self) -> None:
         match self._printer.style:

@@ -243,6 +243,7 @@ async def watch(
             async for event in events:
                 kind, zxid = event.type.name, zxid_text(event.zxid)
                 rows.add({"event": kind, "path": event.path, "zxid": zxid, "line": f"{kind} {event.path} {zxid}"})
+                rows.flush()
 
     await console.follow(stream, f"watch {path}")
 

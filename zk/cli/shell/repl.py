@@ -93,6 +93,7 @@ class Interpreter:
             raise
         except Exception as error:
             return report(error)
+        sys.stdout.flush()
         return outcome or ExitCode.OK
 
     def interrupt(self) -> None:
