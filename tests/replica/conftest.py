@@ -13,6 +13,8 @@ from zk.broadcast.zab import ZabConfig
 from zk.model.acl import Identity
 from zk.model.errors import APIError
 from zk.model.events import WatchEvent
+from zk.model.limits import Limits
+from zk.model.peering import ReadIndexAsk
 from zk.model.record import ConnectionId, Epoch, ServerId, SessionId, Zxid
 from zk.model.replies import Body, ConnectReply, Reply
 from zk.model.requests import Call, ClientRequest, Connect
@@ -27,7 +29,7 @@ WALL_MS = 1_700_000_000_000
 class Cluster:
     """`servers` by id. `settle` lets everything that is under way arrive; `advance` lets time pass."""
 
-    def __init__(self, size: int, **changes: int) -> None:
+    def __init__(self, size: int, **changes: int | Limits) -> None:
         self.now_ms = START_MS
         voters = frozenset(ServerId(number) for number in range(1, size + 1))
         self.servers: dict[ServerId, Replica] = {}
@@ -44,7 +46,7 @@ class Cluster:
         self._serial = 0
         self._links: dict[tuple[ServerId, ServerId], ConnectionId] = {}
         for server_id in sorted(voters):
-            config = ReplicaConfig(ZabConfig(server_id, voters, "test"), **changes)  # type: ignore[arg-type]  # ints
+            config = ReplicaConfig(ZabConfig(server_id, voters, "test"), **changes)  # type: ignore[arg-type]  # by name
             recovered = Recovered(f"disk-{server_id}", Epoch(0), None, (), False)
             self.servers[server_id] = Replica(
                 config, recovered, None, random.Random(int(server_id)), self.now_ms, WALL_MS
@@ -89,6 +91,19 @@ class Cluster:
         self._links[one, other] = self._links[other, one] = connection
         for server, peer in ((one, other), (other, one)):
             self.step(server, engine.PeerConnected(peer, connection, f"disk-{peer}"))
+
+    def connection(self, one: ServerId, other: ServerId) -> ConnectionId:
+        return self._links[one, other]
+
+    def ask_of(self, server_id: ServerId) -> int:
+        """End a follower's round; the token of the one question about reads that it puts to its leader."""
+        self.step(server_id, events.Flush())
+        (token,) = [
+            effect.message.token
+            for effect in self.effects[server_id]
+            if isinstance(effect, events.SendPeer) and isinstance(effect.message, ReadIndexAsk)
+        ]
+        return token
 
     def cut_off(self, server_id: ServerId) -> None:
         """Break all connections of a server to its peers."""
