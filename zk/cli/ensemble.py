@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -79,9 +79,7 @@ def up(size: int, base_port: int, data: Path | None) -> int:
         children: list[subprocess.Popen[str]] = []
         try:
             children.extend(lifeline.spawn(server_arguments(each, members), subprocess.PIPE) for each in members)
-            print(connect_string(members), flush=True)
-            note(f"{size} servers; try: zk status --server {connect_string(members)}; Ctrl-C stops them")
-            _show_logs(children)
+            _show_logs(children, lambda: _announce(members))
             note("all servers have ended")
         except KeyboardInterrupt:
             note("stopping")
@@ -92,13 +90,27 @@ def up(size: int, base_port: int, data: Path | None) -> int:
     return 1
 
 
+def _announce(members: Sequence[Member]) -> None:
+    print(connect_string(members), flush=True)
+    note(f"{len(members)} servers serve; try: zk status --server {connect_string(members)}; Ctrl-C stops them")
+
+
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _show_logs(children: Sequence["subprocess.Popen[str]"]) -> None:
-    """Print what the servers say, line by line, until all of them have ended."""
+def _show_logs(children: Sequence["subprocess.Popen[str]"], all_serve: Callable[[], None]) -> None:
+    """Print what the servers say, line by line, until all of them have ended; tell once when all of them serve."""
     coloured = sys.stderr.isatty()
+    waited_for = set(range(1, len(children) + 1))
+    lock = threading.Lock()
+
+    def heard(number: int, line: str) -> None:
+        with lock:
+            if number in waited_for and line.rstrip().endswith(": serving"):
+                waited_for.remove(number)
+                if not waited_for:
+                    all_serve()
 
     def show(number: int, child: "subprocess.Popen[str]") -> None:
         prefix = f"s{number}| "
@@ -108,6 +120,7 @@ def _show_logs(children: Sequence["subprocess.Popen[str]"]) -> None:
         for line in child.stdout:
             sys.stderr.write(f"{prefix}{line}")
             sys.stderr.flush()
+            heard(number, line)
         code = child.wait()
         sys.stderr.write(f"{prefix}ended, {f'killed by signal {-code}' if code < 0 else f'exit code {code}'}\n")
 

@@ -70,6 +70,7 @@ def build() -> typer.Typer:
     app.command(rich_help_panel=servers)(serving.server)
     app.add_typer(serving.ensemble_app, name="ensemble", rich_help_panel=servers)
     app.add_typer(serving.config_app, name="config", rich_help_panel=servers)
+    app.command(rich_help_panel=servers)(serving.salvage)
     app.command(rich_help_panel=tour)(demo)
     for command in VERBS:
         app.command(rich_help_panel=znodes)(command)

@@ -75,6 +75,41 @@ def server(
     return run(settings)
 
 
+def salvage(
+    data: Annotated[
+        Path,
+        typer.Option(
+            metavar="DIR", exists=True, file_okay=False, help="The data directory of a server that is not running."
+        ),
+    ],
+) -> int:
+    """Make a damaged log acceptable again: keep what is good before the damage, and say what that cost.
+
+    For a server that refuses to start. What was written behind the damage is lost, acknowledged or not; the damaged
+    files are kept beside the log. One of several servers need not lose anything: empty its directory instead, and the
+    others give it all they have.
+    """
+    from zk.storage.errors import StorageError
+    from zk.storage.files import open_directory
+    from zk.storage.salvage import salvage as salvage_log
+
+    try:
+        done = salvage_log(open_directory(str(data)), lambda: os.urandom(16).hex())
+    except StorageError as error:
+        note(f"zk: {error}")
+        return ExitCode.ERROR
+    if done is None:
+        print(f"{data}: the log is not damaged; nothing was changed")
+        return ExitCode.OK
+    print(f"damage: {done.defect.file} at offset {done.defect.offset}: {done.defect.why}")
+    print(f"kept: {done.records_kept} records, up to zxid 0x{done.last_zxid:x}")
+    if done.new_disk:
+        print("the ensemble takes this server in again, with what the others have, before it votes")
+    for each in done.notes:
+        print(each)
+    return ExitCode.OK
+
+
 config_app = typer.Typer(no_args_is_help=True, help="Look at a server's configuration.")
 
 
