@@ -86,8 +86,10 @@ class Demo:
             with anyio.fail_after(DEADLINE_S):
                 return await self._run()
         except TimeoutError:
+            states = {**self.scene.servers, **self.scene.workers}
             self.display.say(
-                f"gave up after {DEADLINE_S:.0f} s, with {self.scene.done} of {self.scene.total} files done"
+                f"gave up after {DEADLINE_S:.0f} s, with {self.scene.done} of {self.scene.total} files done; "
+                + ", ".join(f"{name} {state}" for name, state in states.items())
             )
             return False
         finally:
