@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 
 import anyio
+from zkclient import AsyncZooKeeper
 
 from zk.server.testing import ServerProcess, start_server
-from zkclient import AsyncZooKeeper
 
 
 def zk(*arguments: str) -> "subprocess.CompletedProcess[str]":
