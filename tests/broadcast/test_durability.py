@@ -3,7 +3,7 @@ from zk.broadcast.zab.durability import Durability
 from zk.model.record import ConnectionId, Epoch, ServerId, Zxid
 
 PEER, CONNECTION = ServerId(2), ConnectionId(7)
-PROMISED: Message = AckEpoch(Epoch(1), (), Zxid(0), 1)
+PROMISED: Message = AckEpoch(Epoch(1), (), Zxid(0), 1, "")
 
 
 def test_what_is_held_leaves_only_when_all_before_it_is_durable() -> None:

@@ -370,6 +370,43 @@ def test_wiped_servers_never_form_a_quorum() -> None:
     assert Role.LEADING not in cluster.roles()
 
 
+def test_a_server_of_another_founding_is_refused_until_its_directory_is_emptied() -> None:
+    cluster = Cluster(3)
+    cluster.until_leader()
+    cluster.propose(b"old a", b"old b")
+    cluster.run(100)
+    third = cluster.servers[ServerId(3)]
+    old_uuid, old_records = third.disk_uuid, list(third.records)
+    for server in cluster.voters:
+        cluster.kill(server)
+        cluster.servers[server].wipe()
+    for server in cluster.voters:
+        cluster.start(server)
+    cluster.until_leader()
+    cluster.propose(b"a")
+    cluster.run(100)
+
+    cluster.kill(3)
+    third.disk_uuid, third.records = old_uuid, list(old_records)
+    cluster.start(3)
+    cluster.until_leader()
+    cluster.run(2_000)
+    assert third.records == old_records
+    assert cluster.roles().count(Role.LEADING) == 1
+    assert cluster.engine(3).role is Role.LOOKING
+    cluster.propose(b"b")
+    cluster.run(100)
+    reasons = [effect.reason for s in cluster.servers.values() for effect in s.log if isinstance(effect, Disconnect)]
+    assert reasons != []
+    assert all("another founding of the ensemble 'test'" in reason for reason in reasons)
+
+    cluster.kill(3)
+    third.wipe()
+    cluster.start(3)
+    cluster.run(1_000)
+    assert cluster.states() == [[b"a", b"b"]] * 3
+
+
 def test_a_resigning_leader_hands_over_without_losing_anything() -> None:
     cluster = Cluster(3)
     cluster.until_leader()

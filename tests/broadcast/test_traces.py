@@ -9,7 +9,8 @@ anew, and to read the difference: ZAB_TRACES=rewrite pytest tests/broadcast/test
     > 2: Ack epoch=1 stream=7 zxid=1.2                                            a message on 2's newest connection
     > 2@1: Ack …                                                                  the same, on connection 1
 
-A zxid is written epoch.counter. Delays are always the shortest; this server's nonces are 1, 2, 3, …
+A zxid is written epoch.counter. config{B 1=d1 2=d2} belongs to the founding B, config{1=d1 2=d2} to the founding A.
+Delays are always the shortest; this server's nonces are 1, 2, 3, …
 """
 
 import os
@@ -31,6 +32,7 @@ from zk.model.record import ConnectionId, Epoch, ServerId, Zxid, counter_of, epo
 
 TRACES = sorted((Path(__file__).parent.parent / "data" / "zab").glob("*.txt"))
 MESSAGES: dict[str, Callable[..., Message]] = {kind.__name__: kind for kind in get_args(Message)}
+FOUNDING = "A"
 ZXIDS = {"last", "base", "common", "zxid", "prev", "commit"}
 
 
@@ -49,7 +51,9 @@ def read_zxid(text: str) -> Zxid:
 def show_membership(encoded: bytes) -> str:
     if not encoded:
         return "{}"
-    return "{" + " ".join(f"{server}={disk}" for server, disk in Membership.decode(encoded).disks) + "}"
+    membership = Membership.decode(encoded)
+    founding = [membership.cluster_id] if membership.cluster_id != FOUNDING else []
+    return "{" + " ".join([*founding, *(f"{server}={disk}" for server, disk in membership.disks)]) + "}"
 
 
 def show_payload(payload: bytes) -> str:
@@ -169,9 +173,11 @@ class Trace:
     # reading
 
     def read_membership(self, text: str) -> bytes:
-        disks = (pair.split("=") for pair in text.strip("{}").split())
+        parts = text.strip("{}").split()
+        founding = parts.pop(0) if parts and "=" not in parts[0] else FOUNDING
+        disks = (pair.split("=") for pair in parts)
         named = tuple((ServerId(int(server)), disk) for server, disk in disks)
-        return Membership("test", (self.voters,), named).encode() if text != "{}" else b""
+        return Membership(founding, (self.voters,), named).encode() if text != "{}" else b""
 
     def read_record(self, text: str) -> Record:
         head, _, content = text.strip().partition(" ")
@@ -207,7 +213,7 @@ class Trace:
             return self.read_membership(text)
         if name == "chunk":
             return text.encode()
-        return text if name == "digest" else int(text)
+        return text if name in ("digest", "cluster_id") else int(text)
 
     def read_message(self, kind: str, parts: Sequence[str]) -> Message:
         return MESSAGES[kind](**{name: self.read_field(name, text) for name, text in options(parts).items()})
@@ -321,13 +327,14 @@ def test_there_are_traces() -> None:
 def test_every_message_survives_being_shown_and_read() -> None:
     trace = Trace()
     trace.voters = frozenset({ServerId(1), ServerId(2)})
-    entries = trace.read_records("[1.0 marker | 1.1 config{1=a 2=b} | 1.2 text]")
+    entries = trace.read_records("[1.0 marker | 1.1 config{1=a 2=b} | 1.2 config{B 1=a} | 1.3 text]")
     assert all(isinstance(record, Entry) for record in entries)
     one, zxid = Epoch(1), make_zxid(1, 2)
     shape = ((Epoch(0), Zxid(0)), (one, zxid))
     samples: list[Message] = [
-        messages.Poll(1, one, zxid, True, False),
-        messages.AckEpoch(one, shape, zxid, 7),
+        messages.Poll(1, one, zxid, "A", False),
+        messages.Poll(1, one, zxid, "", True),
+        messages.AckEpoch(one, shape, zxid, 7, "A"),
         messages.SyncLog(one, 7, zxid, tuple(e for e in entries if isinstance(e, Entry)), False),
         messages.SyncSnapshot(one, 7, zxid, "digest", shape, trace.read_membership("{1=a}"), 0, 2, b"chunk"),
     ]

@@ -14,61 +14,64 @@ from zk.model.record import Epoch, ServerId, Zxid, record
 class Poll:
     """Would you elect me? Nothing is persisted for it.
 
-    `established`: my log holds a Membership, so an ensemble exists. `counts_you`: that Membership knows you by the disk
-    you have (or none of us has one yet): your vote would count.
+    `cluster_id`: which founding of the ensemble my log belongs to, by the Membership that it holds; "" if it holds
+    none. `counts_you`: that Membership knows you by the disk you have (or none of us has one yet): your vote would
+    count.
     """
 
     round: int
     accepted_epoch: Epoch
     last: Zxid
-    established: bool
+    cluster_id: str
     counts_you: bool
 
 
 @record
 class PollReply:
-    """`leader` names the leader that the voter hears of at the moment, else 0. `established`: as in Poll, the
-    voter's own."""
+    """`leader` names the leader that the voter hears of at the moment, else 0. `cluster_id`: as in Poll, the voter's
+    own."""
 
     round: int
     granted: bool
     accepted_epoch: Epoch
     leader: ServerId
-    established: bool
+    cluster_id: str
 
 
 @record
 class NewEpoch:
     """I lead (`won`), or want to lead, `epoch`; my log ends at `last`. `stream` answers a Join, else 0.
 
-    `established` and `counts_you`: as in Poll.
+    `cluster_id` and `counts_you`: as in Poll.
     """
 
     epoch: Epoch
     last: Zxid
     won: bool
     stream: int
-    established: bool
+    cluster_id: str
     counts_you: bool
 
 
 @record
 class AckEpoch:
-    """My promise for `epoch` is durable. `epochs` is the shape of my log, `base` where it begins; `stream` names what
-    should follow."""
+    """My promise for `epoch` is durable. `epochs` is the shape of my log, `base` where it begins, `cluster_id` as in
+    Poll: shapes of two foundings can't be compared. `stream` names what should follow."""
 
     epoch: Epoch
     epochs: EpochEnds
     base: Zxid
     stream: int
+    cluster_id: str
 
 
 @record
 class Join:
-    """You lead: take me in."""
+    """You lead: take me in. `cluster_id`: as in Poll."""
 
     accepted_epoch: Epoch
     stream: int
+    cluster_id: str
 
 
 @record

@@ -21,7 +21,9 @@ SOON_MS = (5, 40)
 def answer_poll(node: Node, stance: Stance, peer: ServerId, poll: Poll) -> None:
     """Grant a poll if this server hears no leader (so a standing one is not disturbed) and would promise."""
     node.check_epoch(poll.accepted_epoch)
-    _note_established(node, peer, poll.established)
+    if node.is_foreign(poll.cluster_id):  # its operator should read the reason, too
+        node.send(peer, PollReply(poll.round, False, node.accepted_epoch, ServerId(0), node.cluster_id))
+    node.check_founding(peer, poll.cluster_id)
     leader = stance.leader_heard()
     granted = (
         not leader
@@ -32,13 +34,12 @@ def answer_poll(node: Node, stance: Stance, peer: ServerId, poll: Poll) -> None:
     )
     if granted:
         stance.on_granted(peer, poll)
-    node.send(peer, PollReply(poll.round, granted, node.accepted_epoch, leader, node.established))
+    node.send(peer, PollReply(poll.round, granted, node.accepted_epoch, leader, node.cluster_id))
 
 
 def consider_candidate(node: Node, stance: Stance, peer: ServerId, message: NewEpoch) -> Move | None:
     """Promise an epoch at most once (R6), and only to a candidate that has all that this server has."""
     node.check_epoch(message.epoch)
-    _note_established(node, peer, message.established)
     if (
         message.epoch > node.accepted_epoch
         and message.last >= node.history.last
@@ -48,11 +49,6 @@ def consider_candidate(node: Node, stance: Stance, peer: ServerId, message: NewE
     ):
         return Obey(peer, message.epoch)
     return None
-
-
-def _note_established(node: Node, peer: ServerId, established: bool) -> None:
-    link = node.links[peer]
-    link.established = link.established or established
 
 
 class Looking(Stance):
@@ -112,7 +108,7 @@ class Looking(Stance):
     def _ask(self, peer: ServerId) -> None:
         node = self.node
         counts = node.may_campaign() and node.counts(peer)
-        node.send(peer, Poll(self._round, node.accepted_epoch, node.history.last, node.established, counts))
+        node.send(peer, Poll(self._round, node.accepted_epoch, node.history.last, node.cluster_id, counts))
 
     def _postpone(self) -> None:
         timeout_ms = self.node.config.leader_timeout_ms
@@ -128,7 +124,6 @@ class Looking(Stance):
     def on_poll_reply(self, peer: ServerId, message: PollReply) -> Move | None:
         node = self.node
         node.check_epoch(message.accepted_epoch)
-        _note_established(node, peer, message.established)
         if not self._round or message.round != self._round:
             return None
         leader = message.leader
@@ -151,7 +146,7 @@ class Looking(Stance):
         ):
             return None
         newcomers: dict[ServerId, str] = {}
-        if not node.established:
+        if not node.cluster_id:
             if supporters < node.voters:
                 return None  # the one that is not here may be the last who knows of an ensemble
             newcomers = {peer: node.links[peer].disk_uuid for peer in self._granted}
@@ -217,7 +212,7 @@ class Candidate(Stance):
         node = self.node
         if node.counts(peer):
             message = NewEpoch(
-                self.epoch, node.history.last, won=False, stream=0, established=node.established, counts_you=True
+                self.epoch, node.history.last, won=False, stream=0, cluster_id=node.cluster_id, counts_you=True
             )
             node.send_once_durable(peer, message)
 

@@ -80,7 +80,7 @@ class Following(Stance):
         node = self.node
         node.role_changed(self.role, self.epoch, self.leader)
         if self._phase is Phase.JOINING:
-            node.send(self.leader, Join(node.accepted_epoch, self._stream))
+            node.send(self.leader, Join(node.accepted_epoch, self._stream, node.cluster_id))
         else:
             self._promise()
         return None
@@ -90,7 +90,8 @@ class Following(Stance):
         node = self.node
         if self.epoch > node.accepted_epoch:
             node.promise(self.epoch)
-        message = AckEpoch(self.epoch, node.history.shape, node.history.base, self._stream)
+        history = node.history
+        message = AckEpoch(self.epoch, history.shape, history.base, self._stream, node.cluster_id)
         node.send_once_durable(self.leader, message)
 
     def leader_heard(self) -> ServerId:

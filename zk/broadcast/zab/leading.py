@@ -54,7 +54,7 @@ class Leading(Stance):
         node = self.node
         node.role_changed(self.role, self.epoch, self.leader)
         entries = [Entry(self._marker, EntryKind.MARKER, b"")]
-        if not node.established:
+        if not node.cluster_id:
             entries.append(Entry(make_zxid(self.epoch, 1), EntryKind.CONFIG, self._founding().encode()))
         self._next_counter = max(len(entries), node.config.initial_counter)
         node.append(tuple(entries))
@@ -68,7 +68,7 @@ class Leading(Stance):
         disks = {**self._newcomers, node.server_id: node.disk_uuid}
         for peer in self._promised:
             disks[peer] = node.links[peer].disk_uuid
-        return Membership(node.config.cluster_name, (node.config.voters,), tuple(sorted(disks.items())))
+        return Membership.founding(node.config.cluster_name, node.config.voters, disks)
 
     def leave(self) -> None:
         """Drop everything in one step; what was proposed may yet be committed by a successor (R14)."""

@@ -77,9 +77,10 @@ class Node:
         return self.history.membership
 
     @property
-    def established(self) -> bool:
-        """Whether this server's log says that an ensemble was founded."""
-        return self.history.membership is not None
+    def cluster_id(self) -> str:
+        """Which founding of the ensemble this server's log belongs to; "" if it knows of none."""
+        membership = self.history.membership
+        return membership.cluster_id if membership else ""
 
     @property
     def configs(self) -> tuple[frozenset[ServerId], ...]:
@@ -93,17 +94,17 @@ class Node:
 
     def counts(self, peer: ServerId) -> bool:
         """Whether what the connected `peer` promises and acknowledges counts: it has the disk that the ensemble knows,
-        or none is founded yet."""
+        or neither knows of a founding."""
         if peer not in self.voters:
             return False
-        membership = self.history.membership
-        return membership is None or membership.disk(peer) == self.links[peer].disk_uuid
+        link, membership = self.links[peer], self.history.membership
+        return membership.disk(peer) == link.disk_uuid if membership else not link.cluster_id
 
     def may_campaign(self) -> bool:
         """Whether this server, by its disk, may lead. A fresh one only where nobody has a history."""
         membership = self.history.membership
         if membership is None:
-            return not self.damaged and not any(link.established for link in self.links.values())
+            return not self.damaged and not any(link.cluster_id for link in self.links.values())
         return membership.disk(self.server_id) == self.disk_uuid
 
     def may_vote_for(self, candidate: ServerId) -> bool:
@@ -111,7 +112,7 @@ class Node:
 
         A fresh one may: it has lost nothing, or the candidate would not know its disk.
         """
-        if self.history.membership is None and self.links[candidate].established:
+        if self.history.membership is None and self.links[candidate].cluster_id:
             return not self.damaged
         return self.may_campaign()
 
@@ -142,6 +143,23 @@ class Node:
         """Raise RemoteProtocolError if `epoch` cannot be right."""
         if epoch > self.accepted_epoch + EPOCH_JUMP_MAX:
             raise RemoteProtocolError(f"epoch {epoch} is too far above {self.accepted_epoch}")
+
+    def is_foreign(self, cluster_id: str) -> bool:
+        """Whether it names another founding than this server's: zxids of the one say nothing about the other."""
+        mine = self.cluster_id
+        return bool(mine and cluster_id) and cluster_id != mine
+
+    def check_founding(self, peer: ServerId, cluster_id: str) -> None:
+        """Note which founding `peer` belongs to. Raise RemoteProtocolError if that is another one than this server's:
+        nothing that follows from comparing their logs would be true."""
+        if self.is_foreign(cluster_id):
+            raise RemoteProtocolError(
+                f"server {peer} belongs to another founding of the ensemble {self.config.cluster_name!r} "
+                f"({cluster_id}, this server to {self.cluster_id}): its data directory is an old one, or this server's "
+                "is. Keep a copy of the old one, then start its server with an empty one: it will be taken in again"
+            )
+        if cluster_id:
+            self.links[peer].cluster_id = cluster_id
 
     def role_changed(self, role: Role, epoch: Epoch, leader: ServerId) -> None:
         self.effects.append(RoleChanged(role, epoch, leader))

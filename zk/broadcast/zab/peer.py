@@ -16,11 +16,12 @@ class RemoteProtocolError(Exception):
 
 @dataclass(slots=True)
 class Link:
-    """A standing connection. `established`: the peer said in it that its log holds a Membership."""
+    """A standing connection. `cluster_id`: the founding that the peer's log belongs to, as it said in it; "" if it has
+    named none."""
 
     connection: ConnectionId
     disk_uuid: str
-    established: bool = False
+    cluster_id: str = ""
 
 
 @record

@@ -49,7 +49,7 @@ class Streams:
         self.followers[peer] = Follower(message.stream, counts, node.commit, node.now_ms)
         node.send(
             peer,
-            NewEpoch(self.epoch, node.history.last, True, message.stream, node.established, counts),
+            NewEpoch(self.epoch, node.history.last, True, message.stream, node.cluster_id, counts),
         )
 
     def ack_epoch(self, peer: ServerId, message: AckEpoch) -> None:

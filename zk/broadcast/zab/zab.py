@@ -179,14 +179,18 @@ class Zab:
                 answer_poll(self._node, stance, peer, message)
                 return None
             case PollReply():
+                self._node.check_founding(peer, message.cluster_id)
                 return stance.on_poll_reply(peer, message)
             case NewEpoch():
+                self._node.check_founding(peer, message.cluster_id)
                 if message.won:
                     return stance.on_won(peer, message)
                 return consider_candidate(self._node, stance, peer, message)
             case AckEpoch():
+                self._node.check_founding(peer, message.cluster_id)
                 return stance.on_ack_epoch(peer, message)
             case Join():
+                self._node.check_founding(peer, message.cluster_id)
                 return stance.on_join(peer, message)
             case SyncLog():
                 return stance.on_sync_log(peer, message)
