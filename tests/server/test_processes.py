@@ -81,15 +81,6 @@ def test_a_server_alone_keeps_what_it_acknowledged_when_it_is_killed(tmp_path: P
         assert str(tmp_path / "data") in server.log
 
 
-def test_an_empty_server_serves_within_600_ms_of_its_start(tmp_path: Path) -> None:
-    durations = []
-    for attempt in range(3):
-        started = time.monotonic()
-        with start_server(tmp_path / str(attempt)):
-            durations.append(time.monotonic() - started)
-    assert min(durations) < 0.6
-
-
 def test_a_port_in_use_ends_the_start_with_a_reason(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = Address("127.0.0.1", taken.getsockname()[1])
