@@ -3,7 +3,7 @@
 
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pytest
 
@@ -29,7 +29,7 @@ WALL_MS = 1_700_000_000_000
 class Cluster:
     """`servers` by id. `settle` lets everything that is under way arrive; `advance` lets time pass."""
 
-    def __init__(self, size: int, **changes: int | Limits) -> None:
+    def __init__(self, size: int, zab_changes: Mapping[str, int] | None = None, **changes: int | Limits) -> None:
         self.now_ms = START_MS
         voters = frozenset(ServerId(number) for number in range(1, size + 1))
         self.servers: dict[ServerId, Replica] = {}
@@ -46,7 +46,8 @@ class Cluster:
         self._serial = 0
         self._links: dict[tuple[ServerId, ServerId], ConnectionId] = {}
         for server_id in sorted(voters):
-            config = ReplicaConfig(ZabConfig(server_id, voters, "test"), **changes)  # type: ignore[arg-type]  # by name
+            zab = ZabConfig(server_id, voters, "test", **(zab_changes or {}))
+            config = ReplicaConfig(zab, **changes)  # type: ignore[arg-type]  # by name
             recovered = Recovered(f"disk-{server_id}", Epoch(0), None, (), False)
             self.servers[server_id] = Replica(
                 config, recovered, None, random.Random(int(server_id)), self.now_ms, WALL_MS

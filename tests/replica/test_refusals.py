@@ -1,0 +1,118 @@
+"""What a server refuses, and that it says so in its turn."""
+
+from typing import TYPE_CHECKING
+
+from zk.model.acl import Acl
+from zk.model.errors import MarshallingError, NoAuthError, SessionExpiredError, ThrottledError
+from zk.model.limits import Limits
+from zk.model.record import SessionId
+from zk.model.replies import DONE, ConnectReply, Created, Reply, StatReply, StatusReply
+from zk.model.requests import (
+    AddAuth,
+    CloseSession,
+    Connect,
+    Create,
+    Exists,
+    GetData,
+    GetStatus,
+    Malformed,
+    Ping,
+    SetData,
+)
+from zk.model.znode import Znode
+from zk.replica.events import DiskSpace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.replica.conftest import Cluster
+
+
+def test_a_nearly_full_disk_refuses_writes_and_new_sessions_in_their_turn_and_goes_on_reading(one: "Cluster") -> None:
+    client = one.connect().open()
+    client.ask(Create("/n", b"x"))
+    earlier = client.call(SetData("/n", b"y"))
+    one.step(client.server_id, DiskSpace(low=True))
+    xids = [client.call(SetData("/n", b"z")), client.call(AddAuth("digest", b"ann:secret")), client.call(GetData("/n"))]
+    one.settle()
+    assert [item.xid for item in client.received if isinstance(item, Reply)][-4:] == [earlier, *xids]
+    answers = [client.answer_to(xid) for xid in [earlier, *xids]]
+    assert [type(answer) for answer in answers] == [StatReply, ThrottledError, ThrottledError, Znode]
+    assert "nearly full" in str(answers[1])
+    late = one.connect()
+    assert isinstance(late.ask(Connect(SessionId(0), b"", 10_000)), ThrottledError)
+    assert late.closed is not None
+    back = one.connect()
+    assert isinstance(back.attach(client.session), ConnectReply)
+    assert back.ask(CloseSession()) == DONE
+
+
+def test_with_room_on_the_disk_again_writes_are_taken(one: "Cluster") -> None:
+    client = one.connect().open()
+    for low in (True, False):
+        one.step(client.server_id, DiskSpace(low=low))
+    assert isinstance(client.ask(Create("/n", b"")), Created)
+
+
+def test_a_leader_whose_disk_is_nearly_full_hands_over(three: "Cluster") -> None:
+    old_leader = three.leader_id
+    three.step(old_leader, DiskSpace(low=True))
+    three.run_until(lambda: three.leader is not None and three.leader_id != old_leader)
+    client = three.connect(three.leader_id).open()
+    assert isinstance(client.ask(Create("/n", b"")), Created)
+
+
+def test_a_malformed_call_is_refused_in_its_turn_and_the_connection_goes_on(one: "Cluster") -> None:
+    client = one.connect().open()
+    error = MarshallingError("", "this is no request")
+    xids = [client.call(Create("/n", b"")), client.call(Malformed(error)), client.call(GetData("/n"))]
+    one.settle()
+    assert [item.xid for item in client.received if isinstance(item, Reply)][-3:] == xids
+    assert client.answer_to(xids[1]) == error
+    assert isinstance(client.answer_to(xids[2]), Znode)
+    assert client.closed is None
+
+
+def test_whatever_comes_before_connect_ends_the_connection_with_a_hint(one: "Cluster") -> None:
+    error = MarshallingError("", "this is no request")
+    for request in (GetData("/"), Create("/n", b""), Ping(), CloseSession(), Malformed(error)):
+        client = one.connect()
+        answer = client.ask(request)
+        assert isinstance(answer, SessionExpiredError)
+        assert "Connect comes first" in str(answer)
+        assert client.closed is not None
+
+
+def test_a_status_needs_no_session(one: "Cluster") -> None:
+    client = one.connect()
+    status = client.ask(GetStatus())
+    assert isinstance(status, StatusReply)
+    assert (status.server_id, status.role, status.leader, status.connections) == (1, "leader", 1, 1)
+    assert client.closed is None
+
+
+def test_a_connection_takes_no_more_watches_than_its_limit(new_cluster: "Callable[..., Cluster]") -> None:
+    client = new_cluster(1, limits=Limits(watches_per_connection_max=2)).connect().open()
+    answers = [client.ask(Exists(f"/n{number}", watch=True)) for number in range(3)]
+    assert isinstance(answers[2], ThrottledError)
+    assert "2 watches" in str(answers[2])
+
+
+def test_a_session_that_expires_while_its_connection_lives_gets_told_and_the_connection_is_closed(
+    three: "Cluster",
+) -> None:
+    client = three.connect(three.follower_id).open(timeout_ms=4_000)
+    reads_at = client.call(GetData("/"), at_least=client.received[-1].zxid + 2)
+    three.advance(4_500)
+    assert isinstance(client.answer_to(reads_at), SessionExpiredError)
+    assert client.closed == "the session is over"
+
+
+def test_identities_given_before_count_for_what_comes_behind_them_in_the_pipeline(one: "Cluster") -> None:
+    ann, other = one.connect().open(), one.connect().open()
+    ann.call(AddAuth("digest", b"ann:secret"))
+    ann.call(Create("/mine", b"", (Acl(31, "auth", ""),)))
+    read = ann.call(GetData("/mine"))
+    one.settle()
+    assert isinstance(ann.answer_to(read), Znode)
+    assert isinstance(other.ask(GetData("/mine")), NoAuthError)
