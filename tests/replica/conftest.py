@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from zk.broadcast import engine
+from zk.broadcast.messages import Message
 from zk.broadcast.records import Recovered
 from zk.broadcast.zab import ZabConfig
 from zk.model.acl import Identity
 from zk.model.errors import APIError
 from zk.model.events import WatchEvent
 from zk.model.limits import Limits
-from zk.model.peering import ReadIndexAsk
+from zk.model.peering import ReadIndexAsk, ReplicaMessage
 from zk.model.record import ConnectionId, Epoch, ServerId, SessionId, Zxid
 from zk.model.replies import Body, ConnectReply, Reply
 from zk.model.requests import Call, ClientRequest, Connect
@@ -38,6 +39,8 @@ class Cluster:
         self.received: dict[ConnectionId, list[Reply | WatchEvent]] = {}
         self.closed: dict[ConnectionId, str] = {}
         self.unreachable: set[ServerId] = set()
+        self.sent: list[tuple[ServerId, ServerId, Message | ReplicaMessage]] = []
+        self.lost_kinds: set[type] = set()  # messages of these types never arrive
         self.may_halt = False
         self.halted: dict[ServerId, str] = {}
         self.logs: dict[ServerId, list[events.Log]] = {}
@@ -151,7 +154,9 @@ class Cluster:
                 if server_id not in self.stopped_disks:
                     self.step(server_id, engine.Durable(self.lsn[server_id]))
             case events.SendPeer():
-                if self._links.get((server_id, effect.peer)) == effect.connection:
+                self.sent.append((server_id, effect.peer, effect.message))
+                arrives = type(effect.message) not in self.lost_kinds
+                if arrives and self._links.get((server_id, effect.peer)) == effect.connection:
                     self.step(effect.peer, events.PeerReceived(server_id, effect.connection, effect.message))
             case events.WriteSnapshot():
                 self.slices.setdefault(server_id, []).append(effect)

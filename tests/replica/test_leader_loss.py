@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from zk.model.errors import NoNodeError, SessionExpiredError, SessionMovedError
-from zk.model.peering import Forward
+from zk.model.peering import Forward, Heard, ReadIndexAnswer, ReadIndexAsk
 from zk.model.record import ServerId
 from zk.model.replies import DONE, ConnectReply, Created, StatReply
 from zk.model.requests import Connect, Create, CreateMode, Exists, GetData, Ping, SetData
@@ -138,6 +138,24 @@ def test_pings_hold_a_session_across_a_change_of_leaders(three: "Cluster") -> No
     assert client.closed is None
     assert isinstance(client.ask(Exists("/")), StatReply)
     assert three.now_ms - answered_ms < 4_000
+
+
+def test_a_ping_that_is_asked_again_is_told_to_the_new_leader_too(three: "Cluster") -> None:
+    old_leader = three.leader_id
+    clients = {server: three.connect(server).open() for server in three.servers if server != old_leader}
+    three.lost_kinds.add(ReadIndexAnswer)
+    for client in clients.values():
+        client.call(Ping())
+    three.settle()  # the old leader has heard of them
+    three.cut_off(old_leader)
+    del three.sent[:]
+    next_leader(three, old_leader)
+    three.settle()
+    follower = three.follower_id
+    told = [message for sender, receiver, message in three.sent if (sender, receiver) == (follower, three.leader_id)]
+    heard = told[next(index for index, message in enumerate(told) if isinstance(message, ReadIndexAsk)) - 1]
+    assert isinstance(heard, Heard)
+    assert heard.sessions == (clients[follower].session.session_id,)
 
 
 def test_a_new_leader_gives_every_session_its_whole_timeout(three: "Cluster") -> None:

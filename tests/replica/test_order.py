@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from zk.model.errors import AuthFailedError, BadArgumentsError, SessionExpiredError, SessionMovedError
 from zk.model.events import EventType, WatchMode
+from zk.model.peering import ReadIndexAnswer
 from zk.model.replies import DONE, Created, Reply
 from zk.model.requests import (
     AddAuth,
@@ -22,12 +23,6 @@ from zk.replica.events import Flush
 
 if TYPE_CHECKING:
     from tests.replica.conftest import Cluster, TestClient
-
-
-def follower_of(cluster: "Cluster") -> int:
-    """A server that does not lead."""
-    assert cluster.leader is not None
-    return next(number for number in cluster.servers if number != cluster.leader.engine.leader)
 
 
 def replies(client: "TestClient") -> list[Reply]:
@@ -68,8 +63,24 @@ def test_a_linearizable_read_in_front_of_an_own_write_does_not_show_it(three: "C
         assert (data(client, xids[2]), data(client, xids[4])) == (b"first", b"second")
 
 
+def test_an_own_write_that_is_applied_answers_what_waits_in_front_of_it(three: "Cluster") -> None:
+    client = three.connect(three.follower_id).open()
+    client.ask(Create("/n", b"first"))
+    del client.received[:]
+    three.lost_kinds.add(ReadIndexAnswer)
+    read = client.call(GetData("/n", watch=True), linearizable=True)
+    ping = client.call(Ping())
+    write = client.call(SetData("/n", b"second"))
+    waits = client.call(GetData("/n"), linearizable=True)
+    three.settle()
+    told = [item.xid if isinstance(item, Reply) else item.type for item in client.received]
+    assert told == [read, ping, EventType.DATA_CHANGED, write]
+    assert data(client, read) == b"first"
+    assert client.answer_to(waits) is None
+
+
 def test_a_watch_asked_for_in_front_of_an_own_write_is_told_of_it(three: "Cluster") -> None:
-    client = three.connect(follower_of(three)).open()
+    client = three.connect(three.follower_id).open()
     client.ask(Create("/n", b"first"))
     del client.received[:]
     ping = client.call(Ping())
@@ -81,7 +92,7 @@ def test_a_watch_asked_for_in_front_of_an_own_write_is_told_of_it(three: "Cluste
 
 
 def test_zxids_of_answers_never_go_backwards(three: "Cluster") -> None:
-    client = three.connect(follower_of(three)).open()
+    client = three.connect(three.follower_id).open()
     for number in range(20):
         client.call(Create(f"/n{number}", b""))
         client.call(GetData(f"/n{number}"), linearizable=number % 3 == 0)
@@ -115,7 +126,7 @@ def test_calls_behind_a_close_are_refused_not_read(three: "Cluster") -> None:
 
 
 def test_a_close_behind_a_ping_answers_both(three: "Cluster") -> None:
-    client = three.connect(follower_of(three)).open()
+    client = three.connect(three.follower_id).open()
     ping, close = client.call(Ping()), client.call(CloseSession())
     three.settle()
     assert (client.answer_to(ping), client.answer_to(close)) == (DONE, DONE)
