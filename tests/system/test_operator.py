@@ -150,6 +150,28 @@ def test_an_older_copy_of_one_directory_does_no_harm_while_the_others_have_it_al
         until_all_agree(ensemble)
 
 
+def test_a_directory_of_an_earlier_founding_is_not_taken_in(tmp_path: Path) -> None:
+    with start_ensemble(tmp_path / "servers") as ensemble:
+        create(ensemble.connect_string, "old", 20)
+        ensemble.kill()
+        first, *_, stale = ensemble.servers
+        shutil.copytree(stale.data, tmp_path / "copy")
+        for server in ensemble.servers:
+            shutil.rmtree(server.data)
+        ensemble.start()
+        ensemble.wait_until_serving()
+        names = create(ensemble.connect_string, "new", 30)
+        stale.kill()
+        shutil.rmtree(stale.data)
+        shutil.copytree(tmp_path / "copy", stale.data)
+        begin = len(first.lines)
+        stale.start()
+        first.wait_for_line("belongs to another founding of the ensemble 'zk'", since=begin)
+        with pytest.raises(TimeoutError):
+            stale.wait_until_serving(timeout_s=1)
+        assert found(addresses(*ensemble.servers[:2])) == names
+
+
 # ---- disks that are damaged
 
 
