@@ -213,6 +213,8 @@ def test_an_ephemeral_goes_when_its_killed_client_has_been_silent_for_the_timeou
 
 # ---- hostile bytes
 
+needs_proc = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="it looks up memory and ports in /proc")
+
 
 def resident_mib(server: ServerProcess) -> float:
     status = Path(f"/proc/{server.pid}/status").read_text()
@@ -257,6 +259,7 @@ HUGE = [  # headers that promise gigabytes, nesting without end
 ]
 
 
+@needs_proc
 def test_hostile_bytes_harm_nobody_else(tmp_path: Path) -> None:
     chance = random.Random(5)
     hello = ClientConnection("hostile").hello()
@@ -278,6 +281,7 @@ def test_hostile_bytes_harm_nobody_else(tmp_path: Path) -> None:
         assert traceless(ensemble)
 
 
+@needs_proc
 def test_a_stranger_at_the_port_for_servers_can_not_fill_the_memory(tmp_path: Path) -> None:
     """An unfinished message of 60 MB on each of several connections that never said a Hello."""
     with start_ensemble(tmp_path) as ensemble, ExitStack() as stack:
@@ -294,7 +298,8 @@ def test_a_stranger_at_the_port_for_servers_can_not_fill_the_memory(tmp_path: Pa
         assert resident_mib(leader) < before_mib + 40
 
 
-def test_thousands_of_idle_connections_cost_little_and_are_closed(tmp_path: Path) -> None:
+@needs_proc
+def test_hundreds_of_idle_connections_cost_little_and_are_closed(tmp_path: Path) -> None:
     config = tmp_path / "zk.toml"
     config.write_text("[limits]\nhandshake_timeout_ms = 1500\n")
     with start_ensemble(tmp_path, options=["--config", str(config)]) as ensemble, ExitStack() as stack:

@@ -231,6 +231,29 @@ def test_a_server_alone_refuses_a_damaged_log_and_says_where_and_why(
     assert {path.name: path.read_bytes() for path in data.iterdir() if path.name != "lock"} == before
 
 
+def test_the_remedy_that_is_named_brings_a_damaged_server_back_with_what_is_good(
+    two_segments: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(two_segments, data)
+    flip(data / segment_name(2))
+    server = ServerProcess(ServerId(1), Address("127.0.0.1", free_ports(1)[0]), data)
+    _, _, remedy = ends(server).partition("run: zk ")
+    arguments, _, _ = remedy.partition(" (it keeps")
+    command = [sys.executable, "-m", "zk.cli", *arguments.split()]
+    assert subprocess.run(command, capture_output=True, timeout=20, check=False).returncode == 0
+    server.start()
+    try:
+        server.wait_until_serving()
+        names = found(str(server.address))
+        assert names >= {f"old-{number}" for number in range(20)}
+        assert 0 < len(names) - 20 < 20
+        assert names | create(str(server.address), "after", 5) == found(str(server.address))
+    finally:
+        server.kill()
+    assert (data / f"{segment_name(2)}.damaged").exists()
+
+
 @pytest.mark.parametrize("damage", [flip, cut, Path.unlink])
 def test_a_damaged_server_of_an_ensemble_comes_back_by_the_leader_and_counts(tmp_path: Path, damage: Damage) -> None:
     with start_ensemble(tmp_path) as ensemble:
