@@ -91,7 +91,7 @@ def test_a_promise_that_is_given_before_it_is_durable_is_found(monkeypatch: pyte
 @both_modes
 def test_a_linearizable_read_without_the_leaders_word_is_found(monkeypatch: pytest.MonkeyPatch, mode: Mode) -> None:
     def at_once(reads: LinearizableReads, client: Client, pending: Pending) -> None:
-        pending.at_least = Zxid(0)
+        pending.at_least = pending.call.at_least
 
     monkeypatch.setattr(LinearizableReads, "add", at_once)
     assert first_violation(mode, 5, run_service) == "linearizable reads"

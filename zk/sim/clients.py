@@ -259,7 +259,7 @@ class SimClient:
             self._write_answered(asked, reply)
         else:
             self._read_answered(asked, reply)
-        if self.session and isinstance(request, Connect | Ping):
+        if self.session and isinstance(request, Connect | Ping) and not isinstance(body, APIError):
             self._witness.heard(self.session, TIMEOUT_MS, asked.sent_us)
         if isinstance(request, CloseSession) and not isinstance(body, APIError):
             self._end_session()
