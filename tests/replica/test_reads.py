@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from zk.model.errors import BadArgumentsError
 from zk.model.peering import ReadIndexAnswer
 from zk.model.record import Zxid, make_zxid
 from zk.model.replies import DONE, Reply
@@ -44,6 +45,15 @@ def test_a_read_at_least_at_a_zxid_waits_until_the_server_has_applied_it(three: 
     assert reader.answer_to(causal) is None
     three.start_disk(behind)
     assert data(reader.answer_to(causal)) == b"new"
+
+
+def test_a_read_at_least_at_a_zxid_that_nobody_has_reached_is_refused_and_holds_nothing_up(three: "Cluster") -> None:
+    client = three.connect(three.follower_id).open()
+    never = client.call(GetData("/"), at_least=zxid_of_last_answer(client) + 1_000)
+    behind = client.call(GetData("/"))
+    three.settle()
+    assert isinstance(client.answer_to(never), BadArgumentsError)
+    assert data(client.answer_to(behind)) == b""
 
 
 def test_a_linearizable_read_on_a_follower_shows_every_write_acknowledged_before_it(three: "Cluster") -> None:

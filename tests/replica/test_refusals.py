@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from zk.model.acl import Acl
 from zk.model.errors import MarshallingError, NoAuthError, SessionExpiredError, ThrottledError
 from zk.model.limits import Limits
+from zk.model.peering import ReadIndexAsk
 from zk.model.record import SessionId
 from zk.model.replies import DONE, ConnectReply, Created, Reply, StatReply, StatusReply
 from zk.model.requests import (
@@ -102,9 +103,10 @@ def test_a_session_that_expires_while_its_connection_lives_gets_told_and_the_con
     three: "Cluster",
 ) -> None:
     client = three.connect(three.follower_id).open(timeout_ms=4_000)
-    reads_at = client.call(GetData("/"), at_least=client.received[-1].zxid + 2)
+    three.lost_kinds.add(ReadIndexAsk)
+    waiting = client.call(GetData("/"), linearizable=True)
     three.advance(4_500)
-    assert isinstance(client.answer_to(reads_at), SessionExpiredError)
+    assert isinstance(client.answer_to(waiting), SessionExpiredError)
     assert client.closed == "the session is over"
 
 

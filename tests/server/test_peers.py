@@ -31,6 +31,18 @@ def hello(server_id: int) -> Hello:
     return Hello("zk", ServerId(server_id), f"disk {server_id}", VERSION, VOTERS)
 
 
+async def test_a_second_process_with_the_id_of_a_connected_server_is_turned_away() -> None:
+    async with two() as (one, other):
+        await connected(one, other)
+        impostor = replace(hello(2), disk_uuid="another disk")
+        with trio.fail_after(5), socket.create_connection((one.address.host, one.address.port)) as second:
+            await trio.to_thread.run_sync(second.sendall, encode(impostor))
+            while await trio.to_thread.run_sync(second.recv, 65_536):
+                pass
+        assert one.count(PeerConnected) == 1
+        assert one.count(PeerDisconnected) == 0
+
+
 def ack(n: int) -> Ack:
     return Ack(Epoch(1), 1, Zxid(n))
 

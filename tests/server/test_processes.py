@@ -108,6 +108,17 @@ def test_a_mistake_in_the_configuration_is_told_in_one_line(tmp_path: Path) -> N
     assert done.stderr.count("\n") == 1
 
 
+def test_a_log_of_one_server_is_not_taken_for_a_log_of_three(tmp_path: Path) -> None:
+    with start_server(tmp_path) as alone:
+        alone.terminate()
+    ports = free_ports(3)
+    peers = [(ServerId(n), Address("127.0.0.1", port)) for n, port in enumerate(ports, 1)]
+    server = ServerProcess(ServerId(1), alone.address, tmp_path, peers)
+    server.start()
+    assert server.wait() == 1
+    assert "the log belongs to an ensemble of the servers 1, but this one is configured for 1, 2, 3" in server.log
+
+
 def test_a_server_of_another_ensemble_is_turned_away(tmp_path: Path) -> None:
     ports = free_ports(4)
     peers = [(ServerId(n), Address("127.0.0.1", port)) for n, port in zip((1, 2), ports, strict=False)]

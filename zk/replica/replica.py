@@ -107,7 +107,6 @@ class Replica:
         self._digests = Digests(config.zab.server_id)
         self._differed_at = Zxid(0)  # where another server's tree was last found to be another
         self._drifted_at: Zxid | None = None  # where this leader's tree was found to be the wrong one
-        self._warned_of_voters = False
 
         self._snapshots = SnapshotJobs(config.snapshot_nodes_per_slice)
         self._txns_since_snapshot = 0
@@ -284,29 +283,12 @@ class Replica:
                 self.clients.lost_leader()
                 self._reads.ask_all_again()
             self._step_with = step_with
-            if step_with is not None and not self._warned_of_voters:
-                self._compare_voters()
         if not self._leads:
             self._outbox.keep_own_clients()
         if role is not Role.LEADING:
             self._clocks = None
         elif self._clocks is None:
             self._clocks = SessionClocks(self._now_ms, self.tree.sessions.values())
-
-    def _compare_voters(self) -> None:
-        """The log is the authority on who votes; an operator who believes something else should know."""
-        membership, configured = self.engine.membership, self._config.zab.voters
-        voters: frozenset[ServerId] = frozenset().union(*membership.configs) if membership else configured
-        if voters != configured:
-            self._warned_of_voters = True
-            self._effects.append(
-                Log(
-                    logging.WARNING,
-                    f"the voters of this ensemble are the servers {sorted(voters)}, as its log says, but this server "
-                    f"was started with {sorted(configured)}. The log counts: start every server with exactly those "
-                    "that it names",
-                )
-            )
 
     def _read_ready(self, token: engine.Token, zxid: Zxid) -> None:
         zxid = max(zxid, self._expiring_until)  # a ping of a session that is being expired is not answered before that

@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 REDIAL_MS_MIN = 20
 REDIAL_MS_MAX = 500
 DIAL_TIMEOUT_MS = 2_000
+SETTLED_MS = 2_000  # a connection that lived for so long was a good one
 COMPLAINT_INTERVAL_MS = 1_000
 HELLO_TIMEOUT_MS = 2_000
 SEND_BUFFER_BYTES_MAX = 64 * MIB  # unsent bytes per connection; beyond it the peer must begin again
@@ -91,8 +92,9 @@ class Peers:
             else:
                 link = self._open(dialled, f"server {peer} ({address})", peer)
                 link.flush()
+                opened_ms = self.now_ms
                 await link.closed.wait()
-                if link.peer is not None:
+                if self.now_ms >= opened_ms + SETTLED_MS:  # else they don't get along: again, but ever less often
                     redial_ms = REDIAL_MS_MIN
             await trio.sleep(redial_ms * random.uniform(0.5, 1) / 1_000)
             redial_ms = min(2 * redial_ms, REDIAL_MS_MAX)
@@ -113,6 +115,7 @@ class Peers:
     def disconnect(self, connection: ConnectionId, reason: str) -> None:
         link = self._links.get(connection)
         if link is not None:
+            link.flush()  # what was said last tells the other side why
             link.drop(reason)
 
     def flush(self) -> None:
@@ -134,12 +137,24 @@ class Peers:
 
     def introduced(self, link: "PeerLink", hello: Hello) -> None:
         """The other side has said who it is, and belongs here."""
-        for other in list(self._links.values()):
-            if other is not link and other.peer == hello.server_id:
-                other.drop("replaced by a newer connection")
+        earlier = self._link_to(hello.server_id)
+        if earlier is not None:
+            earlier.drop("replaced by a newer connection")
+        link.peer, link.disk_uuid = hello.server_id, hello.disk_uuid
         self._complaints.pop(link.name, None)
         logger.info("connected to server %d", hello.server_id)
         self.step(PeerConnected(hello.server_id, link.id, hello.disk_uuid))
+
+    def holds_another_disk(self, hello: Hello) -> bool:
+        """Whether the server of this id is connected already, with another disk: then there are two of the id.
+
+        One that restarts with a new disk is let in when its old connection has broken, a moment later.
+        """
+        link = self._link_to(hello.server_id)
+        return link is not None and link.disk_uuid != hello.disk_uuid
+
+    def _link_to(self, peer: ServerId) -> "PeerLink | None":
+        return next((link for link in self._links.values() if link.peer == peer), None)
 
     def lost(self, link: "PeerLink", reason: str) -> None:
         del self._links[link.id]
@@ -199,6 +214,7 @@ class PeerLink:
         self.id = connection_id
         self.name = name
         self.peer: ServerId | None = None
+        self.disk_uuid = ""
         self.hello_until_ms = peers.now_ms + HELLO_TIMEOUT_MS
         self.closed = trio.Event()
         self._peers = peers
@@ -246,7 +262,6 @@ class PeerLink:
         if objection:
             self.drop(objection)
         else:
-            self.peer = hello.server_id
             self._peers.introduced(self, hello)
 
     def _objection(self, hello: Hello) -> str:
@@ -260,6 +275,10 @@ class PeerLink:
             return f"is configured with the peers {_listed(hello.voters)}, this server with {_listed(mine.voters)}"
         if hello.server_id == mine.server_id:
             return f"calls itself server {hello.server_id}, as this one does"
+        if self._peers.holds_another_disk(hello):
+            return (
+                f"calls itself server {hello.server_id}, but that one is connected, with another disk: are there two?"
+            )
         if hello.server_id not in mine.voters or self._expected not in (None, hello.server_id):
             return f"calls itself server {hello.server_id}"
         return ""

@@ -131,11 +131,11 @@ class Runtime:
         if not ready and not self._busy:
             return False
         self.now_ms = self.clients.now_ms = self.peers.now_ms = monotonic_ms()
-        if self.now_ms >= self._next_tick_ms:
-            self._tick()
         self.clients.begin_round()
         for source, bits in ready:
             source.on_ready(bits)
+        if self.now_ms >= self._next_tick_ms:
+            self._tick()  # after what was heard: whoever spoke while this process did not run was not silent
         self._hear_of_disk()
         while self._posted:
             self.step(self._posted.popleft())

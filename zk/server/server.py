@@ -15,6 +15,7 @@ import trio
 
 import zk
 from zk.broadcast.engine import Resign, Role, RoleChanged
+from zk.broadcast.membership import Membership
 from zk.broadcast.zab import ZabConfig
 from zk.model.limits import MIB
 from zk.model.record import ServerId
@@ -140,6 +141,7 @@ class _Server:
             monotonic_ms(),
             wall_ms(),
         )
+        _check_membership(config, replica.engine.membership)
         hello = Hello(config.cluster, config.id, opened.recovered.disk_uuid, VERSION, config.voters)
         self._runtime = Runtime(replica, log, snapshots, poller, wakeup, config.limits, hello, self._role_changed)
 
@@ -224,6 +226,21 @@ class _Server:
                     _names(missing),
                     _names(sorted(connected)),
                 )
+
+
+def _check_membership(config: ServerConfig, membership: Membership | None) -> None:
+    """The log says who belongs to the ensemble. An operator who configures something else must not be left to believe
+    it: a server that is alone by its log would serve alone, whatever peers it was given."""
+    voters = frozenset(config.voters)
+    if membership is not None and membership.configs != (voters,):
+        recorded = ", ".join(str(server) for server in sorted(frozenset().union(*membership.configs)))
+        configured = ", ".join(str(server) for server in sorted(voters))
+        raise StorageError(
+            str(config.data),
+            0,
+            f"the log belongs to an ensemble of the servers {recorded}, but this one is configured for {configured}",
+            "Start it with --peer for exactly those servers (none, for a server alone), or with another directory.",
+        )
 
 
 def _names(servers: Sequence[ServerId]) -> str:
