@@ -406,8 +406,9 @@ class Machine:
         self._ping_due_ms = inf
         self._send_internal(Ping(), self._ping_answered)
 
-    def _ping_answered(self, _: Reply) -> None:
-        self._proof_ms = self._ping_sent_ms
+    def _ping_answered(self, reply: Reply) -> None:
+        if not isinstance(reply.body, APIError):  # a refusal proves nothing
+            self._proof_ms = self._ping_sent_ms
         self._ping_due_ms = self._ping_sent_ms + self.session_timeout_ms / 3
 
     def _lose(self) -> None:

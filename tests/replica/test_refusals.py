@@ -48,6 +48,21 @@ def test_a_nearly_full_disk_refuses_writes_and_new_sessions_in_their_turn_and_go
     assert back.ask(CloseSession()) == DONE
 
 
+def test_a_soft_quota_refuses_nothing_and_is_spoken_of_once_a_minute(one: "Cluster") -> None:
+    client = one.connect().open(timeout_ms=40_000)
+    for path in ("/a", "/zookeeper/quota/a"):
+        client.ask(Create(path, b""))
+    client.ask(Create("/zookeeper/quota/a/zookeeper_limits", b"count=1,bytes=-1"))
+    for name in ("b", "c"):
+        assert isinstance(client.ask(Create(f"/a/{name}", b"")), Created)
+    assert [log.text[:26] for log in one.logs[client.server_id]] == ["/a is above its soft quota"]
+    for _ in range(3):
+        one.advance(21_000)
+        client.ask(Ping())
+    client.ask(Create("/a/d", b""))
+    assert len(one.logs[client.server_id]) == 2
+
+
 def test_with_room_on_the_disk_again_writes_are_taken(one: "Cluster") -> None:
     client = one.connect().open()
     for low in (True, False):

@@ -46,6 +46,7 @@ from zk.wire import snapshot
 from zk.wire import txn as txn_codec
 
 WRITES_HELD_MAX = 64  # as many writes are proposed at once, even if the batch before them is not committed yet
+QUOTA_WARNING_INTERVAL_MS = 60_000  # how often one subtree's soft quota is spoken of
 FORWARD_BYTES_MAX = 1024 * 1024  # one Forward carries no more than this, or a single write
 
 
@@ -102,6 +103,7 @@ class Replica:
 
         self._clocks: SessionClocks | None = None  # while leading
         self._expiring_until = Zxid(0)  # where the last expiries stand in the log
+        self._quota_warning_due_ms: dict[str, int] = {}
         self._next_heard_ms = now_ms
         self._next_reap_ms = now_ms
         self._digests = Digests(config.zab.server_id)
@@ -249,6 +251,8 @@ class Replica:
             clients.was_applied(txn, applied)
             if self._clocks is not None and (applied.closed or not txn.session_id):
                 self._keep_clocks(txn, applied.closed)
+            if applied.over_quota and self._clocks is not None:
+                self._warn_of_quotas(applied.over_quota)
             if counter_of(entry.zxid) % self._config.digest_every_txns == 0:
                 self._digests.mine(entry.zxid, self.tree.digest())
             self._bytes_since_snapshot += len(entry.payload)
@@ -256,6 +260,19 @@ class Replica:
         if self._snapshot_is_due and not self._snapshots.own_under_way:
             self._txns_since_snapshot = self._bytes_since_snapshot = 0
             self._snapshots.start_own(clients.applied, self.tree.digest(), self.tree.image())
+
+    def _warn_of_quotas(self, roots: Iterable[str]) -> None:
+        """A soft quota refuses nothing: the leader's operator hears of it, now and then."""
+        for root in roots:
+            if self._now_ms >= self._quota_warning_due_ms.get(root, self._now_ms):
+                self._quota_warning_due_ms[root] = self._now_ms + QUOTA_WARNING_INTERVAL_MS
+                self._effects.append(
+                    Log(
+                        logging.WARNING,
+                        f"{root} is above its soft quota: see zookeeper_stats and "
+                        f"zookeeper_limits in /zookeeper/quota{root}",
+                    )
+                )
 
     @property
     def _snapshot_is_due(self) -> bool:
