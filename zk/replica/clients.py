@@ -183,8 +183,8 @@ class Clients:
     def _queue_read(self, client: Client, call: Call, linearizable: bool = False) -> None:
         pending = Pending(call, at_least=call.at_least)
         client.queue.append(pending)
-        if linearizable or call.linearizable or call.at_least > self.applied:
-            pending.at_least = None  # also where it only seems to wait for a zxid: there may be no such transaction
+        if linearizable or call.linearizable:
+            pending.at_least = None
             self._reads.add(client, pending)
         self._advance(client)
 
@@ -435,11 +435,7 @@ class Clients:
                 if pending.at_least is None or pending.at_least > self.applied:
                     self.blocked[client.connection] = client
                     return
-                call = pending.call
-                if call.at_least > self.applied:
-                    body = BadArgumentsError(hint=f"there is no transaction 0x{call.at_least:x} yet: check `at_least`")
-                else:
-                    body = self._execute(client, call.request)
+                body = self._execute(client, pending.call.request)
             queue.popleft()
             self._answer(client, pending.call.xid, body, pending.zxid or self.applied)
 
