@@ -119,8 +119,9 @@ class Clients:
     def collect(self, effects: list[Effect]) -> None:
         """Move all that is to be sent, and then all that is to be closed, to the end of `effects`."""
         for connection, client in self._touched.items():
-            effects.append(Answer(connection, client.items))
-            client.items = []
+            if client.items:
+                effects.append(Answer(connection, client.items))
+                client.items = []
         self._touched.clear()
         for client, reason in self._closing:
             effects.append(CloseClient(client.connection, reason))

@@ -12,7 +12,6 @@ class ReplicaConfig:
     zab: ZabConfig
     limits: Limits = DEFAULT_LIMITS
     version: str = "0"
-    tick_ms: int = 20  # how often the caller sends Tick
     heard_interval_ms: int = 200  # how often a follower passes on its clients' signs of life
     leaderless_ms_max: int = 1_500  # how long clients are kept, and new ones wait, while there is no leader
     pause_ms_max: int = 500  # a longer gap between two ticks means that this process did not run

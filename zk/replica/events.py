@@ -18,7 +18,7 @@ from zk.model.requests import Call
 
 @record
 class Tick:
-    """Time has passed; sent every `ReplicaConfig.tick_ms`. `wall_ms` is milliseconds since 1970, for the stamps in
+    """Time has passed; sent every 20 ms or so. `wall_ms` is milliseconds since 1970, for the stamps in
     transactions."""
 
     wall_ms: int

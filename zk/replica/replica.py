@@ -1,9 +1,8 @@
 """Replica: one whole server without I/O. It joins the broadcast, the tree and the clients, and holds the leader's
 extra duties.
 
-`step(now_ms, event)` takes in one event and says what to do; the effects are to be performed in their order. Read
-next: clients.py
-(what a client sees), clocks.py, reads.py, outbox.py, snapshots.py (one concern each).
+`step(now_ms, event)` takes in one event and says what to do; the effects are to be performed in their order. Read next:
+clients.py (what a client sees), clocks.py, reads.py, outbox.py, snapshots.py, digests.py (one concern each).
 """
 
 import logging

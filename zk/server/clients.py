@@ -114,7 +114,7 @@ class Clients:
 
     def answer(self, connection_id: ConnectionId, items: Sequence[Reply | WatchEvent]) -> None:
         connection = self._connections.get(connection_id)
-        if connection is not None and items:
+        if connection is not None:
             connection.answer(items)
 
     def close(self, connection_id: ConnectionId, reason: str) -> None:

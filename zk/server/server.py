@@ -27,7 +27,7 @@ from zk.server.listener import listen
 from zk.server.logs import logging_to_stderr
 from zk.server.logthread import LogThread, SnapshotThread
 from zk.server.poller import Poller, open_poller
-from zk.server.runtime import TICK_MS, Runtime, ServerHaltedError, monotonic_ms, wall_ms
+from zk.server.runtime import Runtime, ServerHaltedError, monotonic_ms, wall_ms
 from zk.server.wakeup import Wakeup
 from zk.storage.errors import LogFailure, StorageError
 from zk.storage.files import open_directory
@@ -133,7 +133,6 @@ class _Server:
                 zab=ZabConfig(config.id, frozenset(config.voters), config.cluster),
                 limits=config.limits,
                 version=zk.__version__,
-                tick_ms=TICK_MS,
             ),
             opened.recovered,
             opened.state,

@@ -154,7 +154,6 @@ def run_service(seed: int, servers: int = 3, mode: Mode = Mode.UNIFORM, trace: T
     common = ReplicaConfig(
         stage.config(stage.voters[0]),
         limits=Limits(session_timeout_ms_min=TIMEOUT_MS),
-        tick_ms=TICK_MS,
         snapshot_every_txns=random.choice((50, 300, 100_000)),
         digest_every_txns=16,
         snapshot_nodes_per_slice=random.choice((5, 2_000)),
