@@ -20,6 +20,7 @@ def test_a_new_session_has_an_id_a_secret_and_a_timeout_within_the_limits(one: "
     assert session.session_id > 0
     assert len(session.secret) == 16
     assert session.timeout_ms == 4_000
+    assert one.connect().open(timeout_ms=1_000_000).session.timeout_ms == 40_000
 
 
 def test_a_call_before_connect_is_refused_and_the_connection_closed(one: "Cluster") -> None:
