@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 
-from zk.sim.checkers import COVERED
+from zk.sim.coverage import BROADCAST
 from zk.sim.swarm import Mode, run_service
 from zk.sim.swarm import run as run_broadcast
 from zk.sim.trace import Trace
@@ -45,7 +45,7 @@ def main(words: Sequence[str] | None = None) -> int:
     print(f"{arguments.seeds} seeds, {events} events ({events / took_s:,.0f}/s), {committed} committed, no violation")
     for name, count in sorted(counters.items()):
         print(f"  {count:10} {name}")
-    unseen = [name for name in COVERED if not counters[name]]
+    unseen = [name for name in BROADCAST if not counters[name]]
     if unseen:
         print(f"never happened: {', '.join(unseen)}")
     return 0

@@ -8,7 +8,6 @@ word about what is durable or committed. A breach ends the run by `World.fail`.
 """
 
 from bisect import bisect_left
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -20,25 +19,6 @@ from zk.model.record import Epoch, ServerId, Zxid, counter_of, epoch_of
 from zk.sim.mirror import NO_EPOCH, Mirror, shape_of
 from zk.sim.trace import zxid_text
 from zk.sim.world import World
-
-COVERED = (
-    "deliver",
-    "install",
-    "truncate",
-    "step-down",
-    "maybe applied",
-    "read",
-    "Poll",
-    "NewEpoch",
-    "AckEpoch",
-    "Join",
-    "SyncLog",
-    "SyncSnapshot",
-    "Proposal",
-    "Ack",
-    "PingPeer",
-)
-"""What a campaign of many seeds must have seen at least once, or its silence means nothing (20)."""
 
 
 @dataclass(slots=True)
@@ -80,7 +60,6 @@ class BroadcastChecks:
         self._jumps_to = jumps_to
         self.quorum = len(voters) // 2 + 1
         self.mirrors = {server: Mirror() for server in voters}
-        self.counters: Counter[str] = Counter()
         self.on_committed: Callable[[Zxid, bytes], None] = lambda zxid, payload: None
         self.history: list[tuple[Zxid, bytes]] = []
         self.acknowledged = Zxid(0)
@@ -128,30 +107,30 @@ class BroadcastChecks:
         for effect in effects:
             match effect:
                 case engine.Send():
-                    self.counters[type(effect.message).__name__] += 1
+                    self.world.counters[type(effect.message).__name__] += 1
                     if isinstance(effect.message, messages.SyncLog) and effect.message.entries:
-                        self.counters["diff"] += 1
+                        self.world.counters["diff"] += 1
                 case engine.Append():
                     self._appended(life, effect)
                 case engine.Deliver():
                     for entry in effect.entries:
                         self._delivered(life, entry)
                     self._delivered_is_durable(life)
-                    self.counters["deliver"] += len(effect.entries)
+                    self.world.counters["deliver"] += len(effect.entries)
                 case engine.Install():
                     self._snapshot_is_history(life, effect.ref)
-                    self.counters["install"] += 1
+                    self.world.counters["install"] += 1
                 case engine.RoleChanged():
                     self._role_changed(life, effect)
                 case engine.ReadReady():
                     self._read_is_fresh(life, effect)
-                    self.counters["read"] += 1
+                    self.world.counters["read"] += 1
                 case engine.Rejected():
                     self._rejected(life, effect)
                 case engine.Halt():
                     self.world.fail("halt", f"server {server} halted: {effect.reason}")
                 case engine.StoreSnapshot() | engine.TakeSnapshot() | engine.Disconnect():
-                    self.counters[type(effect).__name__] += 1
+                    self.world.counters[type(effect).__name__] += 1
 
     def digest(self, server: ServerId, zxid: Zxid, digest: str) -> None:
         """(19) Equal states at equal zxids: `server` says that its state at `zxid` has this digest. Source: Raft,
@@ -182,12 +161,12 @@ class BroadcastChecks:
                         self._configs_intersect(life, Membership.decode(record.payload))
                 case Truncate():
                     self._truncates_above_delivered(life, record)
-                    self.counters["truncate"] += 1
+                    self.world.counters["truncate"] += 1
                 case Promise():
                     if record.epoch <= mirror.appended.accepted:
                         self._promise_is_strict(life, record)
                 case SnapshotRef():
-                    self.counters["snapshot"] += 1
+                    self.world.counters["snapshot"] += 1
             mirror.append((record,))
 
     def _delivered(self, life: _Life, entry: engine.Delivered) -> None:
@@ -209,17 +188,17 @@ class BroadcastChecks:
 
     def _role_changed(self, life: _Life, effect: engine.RoleChanged) -> None:
         if life.role is Role.LEADING and effect.role is not Role.LEADING:
-            self.counters["step-down"] += 1
+            self.world.counters["step-down"] += 1
         life.role, life.epoch = effect.role, effect.epoch
         if effect.role in (Role.LEAD_SYNC, Role.LEADING):
             self._one_leader(life)
         if effect.role is Role.LEADING:
             self._leader_completeness(life)
-            self.counters["leader"] += 1
+            self.world.counters["leader"] += 1
             self.led_since_us = self.world.now_us
 
     def _rejected(self, life: _Life, effect: engine.Rejected) -> None:
-        self.counters["maybe applied" if effect.maybe_applied else "refused"] += len(effect.tokens)
+        self.world.counters["maybe applied" if effect.maybe_applied else "refused"] += len(effect.tokens)
         for token in effect.tokens:
             known = life.waiting.pop(id(token), None)
             if known is None:

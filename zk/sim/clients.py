@@ -3,7 +3,7 @@
 A client here is a checker more than a client: it knows what it may be told, and holds each answer against the witness.
 """
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NoReturn
@@ -66,14 +66,13 @@ class SimClient:
         self.number = number
         self.name = f"client {number}"
         self.session = SessionId(0)
-        self.counters: Counter[str] = Counter()
         self.answered_us = 0
         self.mortal = number == 0  # may go away for ever
         self.gone = False
         self.silent_since_us = 0
         self._links = links
         self._witness = witness
-        self._pace_ms = world.random.choice((4, 20, 60))
+        self._pace_ms = world.wishes.choice((4, 20, 60))
         self._link: Link | None = None
         self._ready = False  # whether the connection has its session
         self._asked: deque[_Asked] = deque()
@@ -97,11 +96,11 @@ class SimClient:
     # ---- when
 
     def _soon(self) -> None:
-        self.world.after(self.world.random.randrange(1, 2 * self._pace_ms) * MS, self._turn)
+        self.world.after(self.world.wishes.randrange(1, 2 * self._pace_ms) * MS, self._turn)
 
     def _turn(self) -> None:
         self._soon()
-        random, now_us = self.world.random, self.world.now_us
+        random, now_us = self.world.wishes, self.world.now_us
         if now_us < self._silent_until_us:
             return
         if random.randrange(600) == 0 and not self._resting:
@@ -120,12 +119,12 @@ class SimClient:
 
     def _fall_silent(self) -> None:
         """Hang, or die: perhaps for longer than the session lasts."""
-        self.gone = self.mortal and self.world.random.random() < 0.5
+        self.gone = self.mortal and self.world.wishes.random() < 0.5
         self.silent_since_us = self.world.now_us
-        silent_ms = _FOR_EVER_MS if self.gone else int(self.world.random.uniform(0.1, 1.6) * TIMEOUT_MS)
+        silent_ms = _FOR_EVER_MS if self.gone else int(self.world.wishes.uniform(0.1, 1.6) * TIMEOUT_MS)
         self.world.log(self.name, f"falls silent for {silent_ms} ms")
         self._silent_until_us = self.world.now_us + silent_ms * MS
-        if self._link is not None and self.world.random.random() < 0.5:
+        if self._link is not None and self.world.wishes.random() < 0.5:
             self._leave()
 
     def rest(self) -> None:
@@ -165,13 +164,13 @@ class SimClient:
         """Go on where the last connection ended: send again what it did not answer, in the same order."""
         if self.session and reply.session_id != self.session:
             self.world.fail("sessions", f"{self.name} asked for {self.session:#x} and got {reply.session_id:#x}")
-        self.counters["sessions resumed" if self.session else "sessions opened"] += 1
+        self.world.counters["sessions resumed" if self.session else "sessions opened"] += 1
         self.session, self._secret, self._ready = reply.session_id, reply.secret, True
         for xid, request in self._writes.items():
-            self.counters["writes resent"] += 1
+            self.world.counters["writes resent"] += 1
             self._send(Call(xid, request, floor=min(self._writes)))
         if self._watched:
-            self.counters["watches set again"] += len(self._watched)
+            self.world.counters["watches set again"] += len(self._watched)
             data = tuple(path for path, watch in self._watched.items() if not watch.missing)
             exist = tuple(path for path, watch in self._watched.items() if watch.missing)
             self._ask(SetWatches(self._seen, data, exist))
@@ -180,12 +179,12 @@ class SimClient:
 
     def _ask(self, request: ClientRequest) -> None:
         self._xid += 1
-        linearizable = isinstance(request, GetData | Exists) and self.world.random.random() < 0.3
+        linearizable = isinstance(request, GetData | Exists) and self.world.wishes.random() < 0.3
         if isinstance(request, (Create, Delete, SetData, Multi, CloseSession)):
             self._writes[self._xid] = request
             self._send(Call(self._xid, request, floor=min(self._writes)))
         else:
-            at_least = self._witness.acknowledged if self.world.random.random() < 0.1 else Zxid(0)
+            at_least = self._witness.acknowledged if self.world.wishes.random() < 0.1 else Zxid(0)
             self._send(Call(self._xid, request, at_least=at_least, linearizable=linearizable))
 
     def _send(self, call: Call) -> None:
@@ -194,7 +193,7 @@ class SimClient:
         self._link.send((call,))
 
     def _something(self) -> ClientRequest:
-        random = self.world.random
+        random = self.world.wishes
         key = random.choice(KEYS)
         draw = random.random()
         if draw < 0.25:
@@ -244,10 +243,10 @@ class SimClient:
         asked = self._asked.popleft()
         request, body = asked.call.request, reply.body
         self.answered_us = self.world.now_us
-        self.counters["answers"] += 1
+        self.world.counters["answers"] += 1
         if isinstance(body, _NEVER_SAID):
             if isinstance(body, SessionExpiredError):
-                self.counters["sessions expired"] += 1
+                self.world.counters["sessions expired"] += 1
                 self._end_session()
             return  # the connection is about to end
         if isinstance(request, Connect):
@@ -313,7 +312,7 @@ class SimClient:
     def _fired(self, event: WatchEvent) -> None:
         """(17) A one-shot watch tells the first change behind the read that set it, once. Source: semantics of
         watches."""
-        self.counters["watch events"] += 1
+        self.world.counters["watch events"] += 1
         if event.path in self._owed:
             expected = self._owed.pop(event.path)
             if event.type is not expected:

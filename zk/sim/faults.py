@@ -5,7 +5,6 @@ the ensemble counts that server again, and while it counts all others: no protoc
 """
 
 import errno
-from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Generic
@@ -27,9 +26,8 @@ class Faults(Generic[M]):
     def __init__(
         self, world: World, network: Network[Message | ReplicaMessage], nodes: Sequence[Node[M]], focused: bool
     ) -> None:
-        random = world.random
+        random = world.fate
         self.world = world
-        self.counters: Counter[str] = Counter()
         self._network = network
         self._nodes = tuple(nodes)
         self._at_war = False
@@ -74,24 +72,24 @@ class Faults(Generic[M]):
     # ---- when
 
     def _strike_later(self) -> None:
-        self.world.after(int(self.world.random.expovariate(1 / self._every_ms) + 1) * MS, self._strike)
+        self.world.after(int(self.world.fate.expovariate(1 / self._every_ms) + 1) * MS, self._strike)
 
     def _strike(self) -> None:
         if self._at_war:
             self._strike_later()
             if self._kinds:
-                self.world.random.choice(self._kinds)(self.world.random.choice(self._nodes))
+                self.world.fate.choice(self._kinds)(self.world.fate.choice(self._nodes))
 
     def _role_changed(self, node: Node[M], effect: RoleChanged) -> None:
         if effect.role in (Role.LEADING, Role.FOLLOWING):
             self._counted.add(node.server)
-        if self._at_war and self.world.random.random() < self._focus:
-            self.world.after(self.world.random.randrange(12 * MS), partial(self._strike_focused, node))
+        if self._at_war and self.world.fate.random() < self._focus:
+            self.world.after(self.world.fate.randrange(12 * MS), partial(self._strike_focused, node))
 
     def _strike_focused(self, node: Node[M]) -> None:
         if not self._at_war:
             return
-        random = self.world.random
+        random = self.world.fate
         victim = node if random.random() < 0.6 else random.choice(self._nodes)
         draw = random.random()
         if draw < 0.4:
@@ -106,33 +104,33 @@ class Faults(Generic[M]):
     # ---- what
 
     def _note(self, fault: str, what: str) -> None:
-        self.counters[f"fault: {fault}"] += 1
+        self.world.counters[f"fault: {fault}"] += 1
         self.world.log("!", f"{fault} {what}")
 
     def _crash(self, node: Node[M]) -> None:
         if node.up:
             self._note("crash", str(node.server))
-            node.stop(power_cut=self._power_cuts and self.world.random.random() < 0.7)
+            node.stop(power_cut=self._power_cuts and self.world.fate.random() < 0.7)
             self._restart_later(node)
 
     def _crash_many(self, node: Node[M]) -> None:
         for victim in self._nodes:
-            if victim is node or self.world.random.random() < 0.6:
+            if victim is node or self.world.fate.random() < 0.6:
                 self._crash(victim)
 
     def _restart_later(self, node: Node[M]) -> None:
-        delay_ms = self.world.random.choice((5, 30, 100, 500, 2_000))
+        delay_ms = self.world.fate.choice((5, 30, 100, 500, 2_000))
         self.world.after(delay_ms * MS, partial(self._restart, node))
 
     def _restart(self, node: Node[M]) -> None:
         if node.up:
             return
-        if self._at_war and self.world.random.random() < 0.1:
-            node.disk.cut_power_after(self.world.random.randrange(20))
+        if self._at_war and self.world.fate.random() < 0.1:
+            node.disk.cut_power_after(self.world.fate.randrange(20))
         node.start()
 
     def _partition(self, node: Node[M]) -> None:
-        self._isolate([node.server for node in self._nodes if self.world.random.random() < 0.5])
+        self._isolate([node.server for node in self._nodes if self.world.fate.random() < 0.5])
 
     def _isolate(self, group: Sequence[ServerId]) -> None:
         self._note("partition", str(list(group)))
@@ -140,17 +138,17 @@ class Faults(Generic[M]):
         self._open_later((100, 400, 1_500, 4_000))
 
     def _one_way(self, node: Node[M]) -> None:
-        other = self.world.random.choice(self._nodes)
+        other = self.world.fate.choice(self._nodes)
         if other is not node:
             self._note("one-way loss", f"{node.server} -> {other.server}")
             self._network.block(node.server, other.server)
             self._open_later((100, 400, 1_500, 3_000))
 
     def _open_later(self, choices_ms: Sequence[int]) -> None:
-        self.world.after(self.world.random.choice(choices_ms) * MS, self._network.open_all)
+        self.world.after(self.world.fate.choice(choices_ms) * MS, self._network.open_all)
 
     def _reset(self, node: Node[M]) -> None:
-        other = self.world.random.choice(self._nodes)
+        other = self.world.fate.choice(self._nodes)
         if other is not node:
             self._note("reset", f"{node.server} - {other.server}")
             self._network.reset(node.server, other.server)
@@ -159,21 +157,21 @@ class Faults(Generic[M]):
         if node.up and not node.paused:
             self._note("pause", str(node.server))
             node.pause()
-            self.world.after(self.world.random.choice((50, 300, 1_000, 3_000)) * MS, node.resume)
+            self.world.after(self.world.fate.choice((50, 300, 1_000, 3_000)) * MS, node.resume)
 
     def _hand_over(self, node: Node[M]) -> None:
         """SIGTERM: the server resigns, and soon is gone."""
         self._note("hand over", str(node.server))
         node.act(lambda machine, now_ms: machine.step(now_ms, Resign()))
-        self.world.after(self.world.random.randrange(500 * MS), partial(self._crash, node))
+        self.world.after(self.world.fate.randrange(500 * MS), partial(self._crash, node))
 
     def _slow_disk(self, node: Node[M]) -> None:
         self._note("slow disk", str(node.server))
-        node.slow_until_us = self.world.now_us + self.world.random.choice((100, 300, 500, 1_500)) * MS
+        node.slow_until_us = self.world.now_us + self.world.fate.choice((100, 300, 500, 1_500)) * MS
 
     def _disk_error(self, node: Node[M]) -> None:
-        operation = self.world.random.choice(("write", "sync", "create"))
-        code = self.world.random.choice((errno.EIO, errno.ENOSPC))
+        operation = self.world.fate.choice(("write", "sync", "create"))
+        code = self.world.fate.choice((errno.EIO, errno.ENOSPC))
         self._note("disk error", f"{node.server}: {operation} {errno.errorcode[code]}")
         node.disk.fail_next(operation, code)
 
@@ -186,7 +184,7 @@ class Faults(Generic[M]):
         self._note("disk loss", str(node.server))
         node.stop(power_cut=False)
         node.tampered = True
-        random = self.world.random
+        random = self.world.fate
         if random.random() < 0.4:
             node.disk.wipe()
         else:
@@ -194,7 +192,7 @@ class Faults(Generic[M]):
         self._restart_later(node)
 
     def _damage(self, node: Node[M]) -> None:
-        random = self.world.random
+        random = self.world.fate
         names = node.disk.names()
         name = random.choice(names) if names else ""
         size = node.disk.written_bytes(name) if names else 0

@@ -16,8 +16,8 @@ class BroadcastWorkload:
         self.nodes = tuple(nodes)
         self.running = False
         self._pause_us = (pause_ms[0] * MS, pause_ms[1] * MS)
-        self._snapshots = world.random.random() < 0.6
-        self._bursts = world.random.random() < 0.6
+        self._snapshots = world.wishes.random() < 0.6
+        self._bursts = world.wishes.random() < 0.6
         self._payloads = 0
         self._tokens = 0
 
@@ -34,13 +34,13 @@ class BroadcastWorkload:
         node.act(lambda server, now_ms: server.step(now_ms, Propose(proposals)))
 
     def _soon(self) -> None:
-        self.world.after(self.world.random.randrange(*self._pause_us), self._turn)
+        self.world.after(self.world.wishes.randrange(*self._pause_us), self._turn)
 
     def _turn(self) -> None:
         if not self.running:
             return
         self._soon()
-        random = self.world.random
+        random = self.world.wishes
         up = [node for node in self.nodes if node.machine is not None]
         leading = [node for node in up if node.machine is not None and node.machine.role is Role.LEADING]
         if leading:
@@ -65,7 +65,7 @@ class BroadcastWorkload:
 
     def _payload(self) -> bytes:
         self._payloads += 1
-        filling = 4_000 if self.world.random.randrange(100) == 0 else 20
+        filling = 4_000 if self.world.wishes.randrange(100) == 0 else 20
         return b"payload %d " % self._payloads + bytes(filling)
 
     def _token(self) -> tuple[str, int]:

@@ -5,6 +5,7 @@ determines a run to the last byte. Read `network`, `disk` and `node` next: what 
 """
 
 import heapq
+from collections import Counter
 from collections.abc import Callable
 from random import Random
 from typing import NoReturn
@@ -31,6 +32,10 @@ class Violation(AssertionError):  # noqa: N818 - a finding about the code under 
 class World:
     """A heap of things to come. `now_us` is the true time, which no simulated server knows.
 
+    Three sources of chance, so that to take a fault or a wish out of a run leaves the rest of it mostly as it was:
+    `random` for nature (delays, disks, what servers draw), `fate` for which faults strike and when, `wishes` for what
+    clients ask. `counters` says how often what happened; coverage.py says what must have.
+
     >>> world = World(seed=1)
     >>> world.after(5 * MS, lambda: print("at", world.now_us))
     >>> world.run(until_us=10 * MS)
@@ -40,6 +45,9 @@ class World:
     def __init__(self, seed: int, trace: Trace | None = None) -> None:
         self.seed = seed
         self.random = Random(seed)
+        self.fate = Random(f"fate of {seed}")
+        self.wishes = Random(f"wishes of {seed}")
+        self.counters: Counter[str] = Counter()
         self.trace = trace
         self.now_us = 0
         self.events = 0

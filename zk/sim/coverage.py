@@ -1,0 +1,34 @@
+"""(20) What a campaign must have seen: one that never met a truncation has proved nothing about truncations.
+
+The names are those of `World.counters`; whoever adds a thing that can happen adds its name here.
+"""
+
+BROADCAST = (
+    "deliver",
+    "install",
+    "truncate",
+    "step-down",
+    "maybe applied",
+    "read",
+    "Poll",
+    "NewEpoch",
+    "AckEpoch",
+    "Join",
+    "SyncLog",
+    "SyncSnapshot",
+    "Proposal",
+    "Ack",
+    "PingPeer",
+)
+"""Every campaign's."""
+
+SERVICE = (
+    "answers",
+    "sessions opened",
+    "sessions resumed",
+    "sessions expired",
+    "writes resent",
+    "watches set again",
+    "watch events",
+)
+"""Where whole servers run with their clients."""
