@@ -21,16 +21,16 @@ from zk.model.requests import Call
 from zk.replica.client import Client, Pending
 from zk.replica.clients import Clients
 from zk.replica.reads import LinearizableReads
-from zk.sim import Mode, Result, Violation, run, run_service
+from zk.sim import Layer, Mode, Plan, Violation, run
 from zk.tree.changes import Change
 from zk.tree.watches import WatchTable
 
 
-def first_violation(mode: Mode, seeds: int, run: Callable[[int, int, Mode], Result] = run) -> str:
+def first_violation(mode: Mode, seeds: int, layer: Layer = Layer.BROADCAST) -> str:
     """Which invariant breaks first within so many seeds; '' if none does."""
     for seed in range(seeds):
         try:
-            run(seed, 3, mode)
+            run(Plan(seed, 3, mode, layer))
         except Violation as violation:
             return violation.invariant
     return ""
@@ -94,7 +94,7 @@ def test_a_linearizable_read_without_the_leaders_word_is_found(monkeypatch: pyte
         pending.at_least = pending.call.at_least
 
     monkeypatch.setattr(LinearizableReads, "add", at_once)
-    assert first_violation(mode, 5, run_service) == "linearizable reads"
+    assert first_violation(mode, 5, Layer.SERVICE) == "linearizable reads"
 
 
 @both_modes
@@ -110,7 +110,7 @@ def test_a_lost_watch_is_found(monkeypatch: pytest.MonkeyPatch, mode: Mode) -> N
         return fire(table, change, may_read) if fired % 20 else ()
 
     monkeypatch.setattr(WatchTable, "fire", now_and_then)
-    assert first_violation(mode, 5, run_service) == "watches"
+    assert first_violation(mode, 5, Layer.SERVICE) == "watches"
 
 
 @both_modes
@@ -121,4 +121,4 @@ def test_an_answer_that_is_forgotten_before_it_arrived_is_found(monkeypatch: pyt
         received(clients, connection, [replace(call, floor=call.xid) for call in calls])
 
     monkeypatch.setattr(Clients, "received", as_if_all_had_arrived)
-    assert first_violation(mode, 5, run_service) == "exactly once"
+    assert first_violation(mode, 5, Layer.SERVICE) == "exactly once"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from zk.sim import Mode, Trace, run_service
+from zk.sim import Mode, Plan, Trace, run
 
 
 @pytest.mark.parametrize(
@@ -18,13 +18,13 @@ from zk.sim import Mode, Trace, run_service
 )
 def test_clients_are_told_what_happened_and_nothing_else(servers: int, mode: Mode, seeds: int) -> None:
     for seed in range(seeds):
-        run_service(seed, servers, mode)
+        run(Plan(seed, servers, mode))
 
 
 def test_the_same_seed_gives_the_same_run() -> None:
     def traced() -> tuple[str, int]:
         trace = Trace()
-        events = run_service(3, 3, Mode.FOCUSED, trace).events
+        events = run(Plan(3, mode=Mode.FOCUSED), trace).events
         return trace.digest, events
 
     assert traced() == traced()

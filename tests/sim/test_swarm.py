@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from zk.sim import Mode, Trace, run
+from zk.sim import Layer, Mode, Plan, Trace, run
 from zk.sim.coverage import BROADCAST
 
 
@@ -22,7 +22,7 @@ from zk.sim.coverage import BROADCAST
 def test_the_engine_holds_every_invariant(servers: int, mode: Mode, seeds: int) -> None:
     counters: Counter[str] = Counter()
     for seed in range(seeds):
-        counters += run(seed, servers, mode).counters
+        counters += run(Plan(seed, servers, mode, Layer.BROADCAST)).counters
     if (servers, mode) == (3, Mode.UNIFORM):  # these have met everything that they are meant to prove
         assert [name for name in BROADCAST if not counters[name]] == []
 
@@ -31,7 +31,7 @@ def test_the_engine_holds_every_invariant(servers: int, mode: Mode, seeds: int) 
 def test_the_same_seed_gives_the_same_run(mode: Mode) -> None:
     def traced(seed: int) -> tuple[str, int]:
         trace = Trace()
-        events = run(seed, 3, mode, trace).events
+        events = run(Plan(seed, 3, mode, Layer.BROADCAST), trace).events
         return trace.digest, events
 
     assert traced(7) == traced(7)
@@ -39,4 +39,5 @@ def test_the_same_seed_gives_the_same_run(mode: Mode) -> None:
 
 
 def test_to_trace_a_run_does_not_change_it() -> None:
-    assert run(7, 3, Mode.FOCUSED) == run(7, 3, Mode.FOCUSED, Trace())
+    plan = Plan(7, mode=Mode.FOCUSED, layer=Layer.BROADCAST)
+    assert run(plan) == run(plan, Trace())

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from zk.sim.coverage import BROADCAST
-from zk.sim.swarm import Mode, run_service
-from zk.sim.swarm import run as run_broadcast
+from zk.sim.plan import Layer, Mode, Plan
+from zk.sim.swarm import run
 from zk.sim.trace import Trace
 from zk.sim.world import Violation
 
@@ -23,14 +23,14 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--whole", action="store_true", help="whole replicas with clients, not bare engines")
     parser.add_argument("--trace", action="store_true", help="one line per event")
     arguments = parser.parse_args(words)
-    run = run_service if arguments.whole else run_broadcast
+    layer = Layer.SERVICE if arguments.whole else Layer.BROADCAST
     counters: Counter[str] = Counter()
     events = committed = 0
     began = time.perf_counter()
     for seed in range(arguments.start, arguments.start + arguments.seeds):
         trace = Trace(print) if arguments.trace else None
         try:
-            result = run(seed, arguments.servers, Mode(arguments.mode), trace)
+            result = run(Plan(seed, arguments.servers, Mode(arguments.mode), layer), trace)
         except Violation as violation:
             print(violation)
             print(

@@ -7,17 +7,15 @@ thinnest. Neither finds everything that the other does.
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from enum import Enum
 from functools import partial
 from random import Random
 from typing import Generic
 
-from zk.broadcast.engine import Engine, Role
+from zk.broadcast.engine import Role
 from zk.broadcast.messages import Message
 from zk.broadcast.records import Recovered
 from zk.broadcast.zab import Zab, ZabConfig
 from zk.broadcast.zab.config import COUNTER_ROLLOVER
-from zk.model.chance import Chance
 from zk.model.limits import KIB, MIB, Limits
 from zk.model.peering import ReplicaMessage
 from zk.model.record import ServerId, Zxid, record
@@ -29,6 +27,7 @@ from zk.sim.links import Links
 from zk.sim.logserver import LogServer
 from zk.sim.network import Network
 from zk.sim.node import M, Node
+from zk.sim.plan import Layer, Mode, Plan
 from zk.sim.service import ReplicaServer
 from zk.sim.trace import Trace, describe, zxid_text
 from zk.sim.watched import WatchedEngine
@@ -46,24 +45,6 @@ SERVED_WITHIN_MS = 3_000
 TICK_MS = 20
 CLIENTS = 5
 
-MakeEngine = Callable[[ZabConfig, Recovered, Chance, int], Engine]
-
-
-class Mode(Enum):
-    """When faults strike."""
-
-    UNIFORM = "uniform"
-    FOCUSED = "focused"
-
-    @property
-    def war_ms(self) -> int:
-        return 12_000 if self is Mode.UNIFORM else 5_000
-
-    @property
-    def settle_ms(self) -> int:
-        """Within so much peace there must be one leader."""
-        return 9_000 if self is Mode.UNIFORM else 5_000
-
 
 @record
 class Result:
@@ -79,11 +60,11 @@ class Result:
 class _Stage(Generic[M]):
     """What a run of either kind takes place on. `add_nodes` comes before anything else."""
 
-    def __init__(self, seed: int, servers: int, mode: Mode, trace: Trace | None) -> None:
-        self.world = World(seed, trace)
+    def __init__(self, plan: Plan, trace: Trace | None) -> None:
+        self.world = World(plan.seed, trace)
         self.random = self.world.random
-        self.mode = mode
-        self.voters = tuple(ServerId(number) for number in range(1, servers + 1))
+        self.mode = plan.mode
+        self.voters = tuple(ServerId(number) for number in range(1, plan.servers + 1))
         self._tuning = _tuning(self.random, self.voters)
         self.checks = BroadcastChecks(self.world, self.voters, self._tuning.initial_counter)
 
@@ -114,23 +95,22 @@ class _Stage(Generic[M]):
         return Result(self.world.seed, self.world.events, len(self.checks.history), self.world.counters)
 
 
-def run(
-    seed: int, servers: int = 3, mode: Mode = Mode.UNIFORM, trace: Trace | None = None, engine: MakeEngine = Zab
-) -> Result:
-    """Run bare engines through the faults of `seed`. Raises Violation at the first breach of an invariant.
+def run(plan: Plan, trace: Trace | None = None) -> Result:
+    """Do one run. Raises Violation at the first breach of an invariant."""
+    return _run_broadcast(plan, trace) if plan.layer is Layer.BROADCAST else _run_service(plan, trace)
 
-    The same arguments give the same run, to the last event. `engine` makes each server's engine: the way to try another
-    one, or one with a planted bug.
-    """
-    stage: _Stage[LogServer] = _Stage(seed, servers, mode, trace)
+
+def _run_broadcast(plan: Plan, trace: Trace | None) -> Result:
+    """Bare engines, which are asked to order this and that."""
+    stage: _Stage[LogServer] = _Stage(plan, trace)
     world, checks = stage.world, stage.checks
 
     def build(node: Node[LogServer], recovered: Recovered, state: Sequence[bytes] | None) -> LogServer:
-        inner = engine(stage.config(node.server), recovered, stage.random, node.now_ms)
+        inner = Zab(stage.config(node.server), recovered, stage.random, node.now_ms)
         return LogServer(node.server, WatchedEngine(inner, node.server, checks), recovered, state, checks)
 
     nodes = stage.add_nodes(build)
-    workload = BroadcastWorkload(world, nodes, (5, 60) if mode is Mode.FOCUSED else (2, 30))
+    workload = BroadcastWorkload(world, nodes, (5, 60) if plan.mode is Mode.FOCUSED else (2, 30))
     workload.start()
     stage.war_and_peace(truce=workload.stop)
 
@@ -144,9 +124,9 @@ def run(
     return stage.result()
 
 
-def run_service(seed: int, servers: int = 3, mode: Mode = Mode.UNIFORM, trace: Trace | None = None) -> Result:
-    """Run whole replicas and their clients through the faults of `seed`. As `run` otherwise."""
-    stage: _Stage[ReplicaServer] = _Stage(seed, servers, mode, trace)
+def _run_service(plan: Plan, trace: Trace | None) -> Result:
+    """Whole replicas and their clients."""
+    stage: _Stage[ReplicaServer] = _Stage(plan, trace)
     world, checks, random = stage.world, stage.checks, stage.random
     witness = Witness(world)
     checks.on_committed = witness.committed

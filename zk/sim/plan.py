@@ -1,0 +1,38 @@
+"""Which run: what a seed is to be run with."""
+
+from enum import Enum
+
+from zk.model.record import record
+
+
+class Mode(Enum):
+    """When faults strike."""
+
+    UNIFORM = "uniform"
+    FOCUSED = "focused"
+
+    @property
+    def war_ms(self) -> int:
+        return 12_000 if self is Mode.UNIFORM else 5_000
+
+    @property
+    def settle_ms(self) -> int:
+        """Within so much peace there must be one leader."""
+        return 9_000 if self is Mode.UNIFORM else 5_000
+
+
+class Layer(Enum):
+    """How much of a server takes part: the bare engine that orders transactions, or all of it, with clients."""
+
+    BROADCAST = "broadcast"
+    SERVICE = "service"
+
+
+@record
+class Plan:
+    """One run. Equal plans give equal runs, to the last event."""
+
+    seed: int
+    servers: int = 3
+    mode: Mode = Mode.UNIFORM
+    layer: Layer = Layer.SERVICE
