@@ -30,9 +30,15 @@ class Layer(Enum):
 
 @record
 class Plan:
-    """One run. Equal plans give equal runs, to the last event."""
+    """One run. Equal plans give equal runs, to the last event.
+
+    Faults are numbered from 1 as they come up, and so are the wishes of clients. With `only_faults` or `only_wishes`
+    no other ones take place: that is how a violating run is made shorter.
+    """
 
     seed: int
     servers: int = 3
     mode: Mode = Mode.UNIFORM
     layer: Layer = Layer.SERVICE
+    only_faults: frozenset[int] | None = None
+    only_wishes: frozenset[int] | None = None

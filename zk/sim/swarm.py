@@ -61,7 +61,7 @@ class _Stage(Generic[M]):
     """What a run of either kind takes place on. `add_nodes` comes before anything else."""
 
     def __init__(self, plan: Plan, trace: Trace | None) -> None:
-        self.world = World(plan.seed, trace)
+        self.world = World(plan.seed, trace, plan.only_faults, plan.only_wishes)
         self.random = self.world.random
         self.mode = plan.mode
         self.voters = tuple(ServerId(number) for number in range(1, plan.servers + 1))

@@ -1,4 +1,4 @@
-"""The world of a simulation: virtual time, one source of chance, and what to do when an invariant breaks.
+"""The world of a simulation: virtual time, three sources of chance, and what to do when an invariant breaks.
 
 It owns the order of events. Nothing in `zk.sim` looks at a real clock or draws a number from anywhere else, so a seed
 determines a run to the last byte. Read `network`, `disk` and `node` next: what lives in the world.
@@ -6,7 +6,7 @@ determines a run to the last byte. Read `network`, `disk` and `node` next: what 
 
 import heapq
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from random import Random
 from typing import NoReturn
 
@@ -19,13 +19,17 @@ Action = Callable[[], None]
 
 
 class Violation(AssertionError):  # noqa: N818 - a finding about the code under test, no error of this program
-    """An invariant broke: `run(seed, …)` with the same arguments shows it again."""
+    """An invariant broke: `run` with the same plan shows it again. `faults` and `wishes`: how many had come up."""
 
-    def __init__(self, seed: int, time_ms: float, invariant: str, detail: str) -> None:
+    def __init__(
+        self, seed: int, time_ms: float, invariant: str, detail: str, faults: int = 0, wishes: int = 0
+    ) -> None:
         self.seed = seed
         self.time_ms = time_ms
         self.invariant = invariant
         self.detail = detail
+        self.faults = faults
+        self.wishes = wishes
         super().__init__(f"seed {seed} at {time_ms:.3f} ms: {invariant}: {detail}")
 
 
@@ -42,7 +46,13 @@ class World:
     at 5000
     """
 
-    def __init__(self, seed: int, trace: Trace | None = None) -> None:
+    def __init__(
+        self,
+        seed: int,
+        trace: Trace | None = None,
+        only_faults: Collection[int] | None = None,
+        only_wishes: Collection[int] | None = None,
+    ) -> None:
         self.seed = seed
         self.random = Random(seed)
         self.fate = Random(f"fate of {seed}")
@@ -51,6 +61,10 @@ class World:
         self.trace = trace
         self.now_us = 0
         self.events = 0
+        self.faults = 0
+        self.wished = 0
+        self._only_faults = only_faults
+        self._only_wishes = only_wishes
         self._to_come: list[tuple[int, int, Action]] = []
         self._scheduled = 0
 
@@ -70,8 +84,19 @@ class World:
         except Violation:
             raise
         except Exception as error:
-            raise Violation(self.seed, self.now_us / MS, "assertions", repr(error)) from error
+            raise self._violation("assertions", repr(error)) from error
         self.now_us = until_us
+
+    def strikes(self) -> bool:
+        """Whether the next fault takes place in this, perhaps shortened, run. Asked once before each, when all of its
+        chance is drawn from `fate`: so to leave out one fault changes no other."""
+        self.faults += 1
+        return self._only_faults is None or self.faults in self._only_faults
+
+    def wants(self) -> bool:
+        """Whether the next operation of a client takes place; as `strikes`, for `wishes`."""
+        self.wished += 1
+        return self._only_wishes is None or self.wished in self._only_wishes
 
     def log(self, who: str, what: str) -> None:
         """One line of the trace. Look at `trace` first where making `what` costs anything."""
@@ -81,4 +106,7 @@ class World:
     def fail(self, invariant: str, detail: str) -> NoReturn:
         """Raise Violation."""
         self.log("*", f"VIOLATION {invariant}: {detail}")
-        raise Violation(self.seed, self.now_us / MS, invariant, detail)
+        raise self._violation(invariant, detail)
+
+    def _violation(self, invariant: str, detail: str) -> Violation:
+        return Violation(self.seed, self.now_us / MS, invariant, detail, self.faults, self.wished)
