@@ -249,8 +249,9 @@ class Session:
         self._answers: dict[int, Reply] = {}
         self.socket = socket.create_connection((server.address.host, server.address.port), TIMEOUT_S)
         self.socket.sendall(self._native.hello())
-        held_id, held_secret = (SessionId(0), b"") if earlier is None else (earlier.id, earlier.secret)
-        body = self.ask(Connect(held_id, held_secret, timeout_ms))
+        self.id: SessionId = SessionId(0) if earlier is None else earlier.id
+        self.secret: bytes = b"" if earlier is None else earlier.secret
+        body = self.ask(Connect(self.id, self.secret, timeout_ms))
         if isinstance(body, Exception):
             self.socket.close()
             raise body
