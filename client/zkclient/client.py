@@ -10,6 +10,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from zk.model.acl import OPEN_ACL, Acl, Identity
+from zk.model.chance import Chance
 from zk.model.events import WatchEvent, WatchMode
 from zk.model.paths import join, parent, validate
 from zk.model.record import SessionId, Zxid
@@ -52,7 +53,7 @@ from zk.model.requests import (
     WhoAmI,
 )
 from zk.model.stat import Stat
-from zkclient.driver import Driver
+from zkclient.driver import Connect, Driver
 from zkclient.errors import APIError, BadArgumentsError, NodeExistsError, NoNodeError, NotEmptyError, ZKError, at_path
 from zkclient.hosts import parse_hosts
 from zkclient.machine import Machine
@@ -68,6 +69,7 @@ from zkclient.watching import WatchStream
 Consistency = Literal["session", "linearizable"]
 Watcher = Callable[[WatchEvent], object]
 DEFAULT_HOSTS = "127.0.0.1:2181"
+_CHANCE = SystemRandom()
 CLOSE_SECONDS_MAX = 2.0  # how long leaving the block waits for the session to be closed
 
 
@@ -84,6 +86,8 @@ class AsyncZooKeeper:
     `hosts` is 'host:port,host:port' with an optional '/chroot' behind it, below which all paths then are.
     `session_timeout_ms` is what the service is asked for (it has limits of its own). `timeout` (seconds) is the default
     deadline of a call; each call takes its own `timeout`, and `anyio.fail_after` works too.
+    `connect` reaches a server by host and port, where that takes more than TCP: a tunnel, a proxy. `chance` decides in
+    which order servers are tried, and when again.
 
     Every call may raise ConnectionLossError (it never left this process: nothing happened), OperationTimeoutError,
     SessionExpiredError (both with `maybe_applied`), or what the service refuses: an APIError.
@@ -94,12 +98,20 @@ class AsyncZooKeeper:
     SEQUENCE = CreateMode.PERSISTENT_SEQUENTIAL
     CONTAINER = CreateMode.CONTAINER
 
-    def __init__(self, hosts: str = DEFAULT_HOSTS, *, session_timeout_ms: int = 10_000, timeout: float = 10.0) -> None:
+    def __init__(
+        self,
+        hosts: str = DEFAULT_HOSTS,
+        *,
+        session_timeout_ms: int = 10_000,
+        timeout: float = 10.0,
+        connect: Connect = anyio.connect_tcp,
+        chance: Chance = _CHANCE,
+    ) -> None:
         found = parse_hosts(hosts)
         self._chroot = found.chroot
         self._timeout = timeout
         self._tasks: TaskGroup | None = None
-        self.driver = Driver(Machine(found.servers, session_timeout_ms, SystemRandom()))
+        self.driver = Driver(Machine(found.servers, session_timeout_ms, chance), connect)
 
     async def __aenter__(self) -> Self:
         if self._tasks is not None:

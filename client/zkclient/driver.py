@@ -9,13 +9,13 @@ the session; the machine does.
 import logging
 import os
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from math import inf
 from typing import TypeVar, assert_never
 
 import anyio
-from anyio.abc import SocketStream, TaskGroup
+from anyio.abc import ByteStream, TaskGroup
 
 from zk.model.errors import APIError
 from zk.model.events import WatchMode
@@ -31,6 +31,9 @@ from zkclient.watchers import Notified, Stream
 
 RECEIVE_BYTES = 256 * 1024
 NOT_ENTERED = "use the client inside its block: async with AsyncZooKeeper(..) as zk"
+
+Connect = Callable[[str, int], Awaitable[ByteStream]]
+"""How a server is reached, by host and port; OSError says that it is not."""
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -56,10 +59,11 @@ class Waiter:
 
 
 class Driver:
-    """Runs `machine` while it is `start`ed in a task group."""
+    """Runs `machine` while it is `start`ed in a task group, over the streams that `connect` makes."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, connect: Connect) -> None:
         self.machine = machine
+        self._connect_to = connect
         self._tasks: TaskGroup | None = None
         self._timer: anyio.CancelScope | None = None
         self._connection: anyio.CancelScope | None = None
@@ -257,7 +261,7 @@ class Driver:
         with scope:
             try:
                 host, port = split_host(server)
-                stream = await anyio.connect_tcp(host.strip("[]"), port)
+                stream = await self._connect_to(host.strip("[]"), port)
             except OSError as error:
                 reason = reason_of(error)
             else:
@@ -269,7 +273,7 @@ class Driver:
             self.machine.disconnected(anyio.current_time() * 1000, reason)
             self._kick()
 
-    async def _converse(self, stream: SocketStream, scope: anyio.CancelScope) -> None:
+    async def _converse(self, stream: ByteStream, scope: anyio.CancelScope) -> None:
         """Send and receive until the connection is gone, or not wanted any more."""
         async with anyio.create_task_group() as tasks:
             if not scope.cancel_called:
@@ -285,7 +289,7 @@ class Driver:
                     self._kick()
             tasks.cancel_scope.cancel()
 
-    async def _send(self, stream: SocketStream, scope: anyio.CancelScope) -> None:
+    async def _send(self, stream: ByteStream, scope: anyio.CancelScope) -> None:
         with suppress(anyio.BrokenResourceError):  # the receiving side is about to notice
             while not scope.cancel_called:
                 outgoing = self._outgoing = anyio.Event()
