@@ -388,8 +388,8 @@ class Replica:
             self._effects.append(
                 Log(
                     logging.WARNING,
-                    f"this server did not run for {pause_ms} ms: it was stopped, or swapped out, or the machine is too "
-                    "busy; that costs no client its session, but perhaps this server the lead",
+                    f"this server did not run for {pause_ms} ms: it was stopped or swapped out, or the machine is too "
+                    "busy. Meanwhile another may have taken the lead, and its clients may have left it",
                 )
             )
             if self._clocks is not None:
