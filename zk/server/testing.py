@@ -245,7 +245,7 @@ class Session:
     def __init__(self, server: ServerProcess, timeout_ms: int = 40_000, earlier: "Session | None" = None) -> None:
         """Open a session, or attach `earlier` again; APIError if the server refuses."""
         self._native = ClientConnection("zk.server.testing")
-        self._xid = 0 if earlier is None else earlier._xid
+        self._xid: int = 0 if earlier is None else earlier._xid
         self._answers: dict[int, Reply] = {}
         self.socket = socket.create_connection((server.address.host, server.address.port), TIMEOUT_S)
         self.socket.sendall(self._native.hello())
