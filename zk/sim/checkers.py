@@ -16,7 +16,7 @@ from zk.broadcast.engine import Role
 from zk.broadcast.membership import Membership
 from zk.broadcast.records import Entry, EntryKind, Promise, Recovered, SnapshotRef, Truncate
 from zk.model.record import Epoch, ServerId, Zxid, counter_of, epoch_of
-from zk.sim.mirror import NO_EPOCH, Mirror, shape_of
+from zk.sim.mirror import NO_EPOCH, LogShape, Mirror, shape_of
 from zk.sim.trace import zxid_text
 from zk.sim.world import World
 
@@ -67,6 +67,7 @@ class BroadcastChecks:
         self._zxids: list[Zxid] = []  # of the history, to search in
         self._entries: dict[Zxid, tuple[Zxid, Entry]] = {}  # each entry ever seen, with its predecessor
         self._lives: dict[ServerId, _Life] = {}
+        self._lost: dict[ServerId, LogShape] = {}  # what was taken from a disk, until its server is counted again
         self._leaders: dict[Epoch, tuple[ServerId, int]] = {}
         self._proposed: dict[bytes, _Proposed] = {}
         self._last_of: dict[tuple[ServerId, int], tuple[Epoch, int]] = {}  # newest delivered proposal of each life
@@ -80,6 +81,7 @@ class BroadcastChecks:
         """A server starts with what its disk gave. `tampered`: the simulation took away what was durable."""
         mirror = self.mirrors[server]
         if tampered:
+            self._lost.setdefault(server, mirror.durable)
             mirror.replace(shape_of(recovered))
         else:
             if recovered.damaged:
@@ -190,6 +192,8 @@ class BroadcastChecks:
         if life.role is Role.LEADING and effect.role is not Role.LEADING:
             self.world.counters["step-down"] += 1
         life.role, life.epoch = effect.role, effect.epoch
+        if effect.role in (Role.FOLLOWING, Role.LEADING):
+            self._lost.pop(life.server, None)
         if effect.role in (Role.LEAD_SYNC, Role.LEADING):
             self._one_leader(life)
         if effect.role is Role.LEADING:
@@ -248,9 +252,15 @@ class BroadcastChecks:
             self.world.fail("integrity", f"{life} delivers {what} at {zxid_text(entry.zxid)}")
 
     def _commit_truth(self, life: _Life, entry: engine.Delivered) -> None:
-        """(4) At its first delivery, an entry is on the disks of a quorum. Source: Zab, phase 3: a leader commits what
-        a quorum has acknowledged, and to acknowledge is to have it on disk."""
-        holders = [server for server, mirror in self.mirrors.items() if mirror.durable.holds(entry.zxid)]
+        """(4) At its first delivery, an entry is on the disks of a quorum, or was, if one was lost while its
+        acknowledgement was on the way. Source: Zab, phase 3: a leader commits what a quorum has acknowledged, and to
+        acknowledge is to have it on disk."""
+        holders = [
+            server
+            for server, mirror in self.mirrors.items()
+            if mirror.durable.holds(entry.zxid)
+            or (server in self._lost and self._lost[server].holds(entry.zxid))
+        ]
         if len(holders) < self.quorum:
             self.world.fail("commit truth", f"{life} delivers {zxid_text(entry.zxid)}, durable only on {holders}")
 
