@@ -61,6 +61,7 @@ class BroadcastChecks:
         self.quorum = len(voters) // 2 + 1
         self.mirrors = {server: Mirror() for server in voters}
         self.on_committed: Callable[[Zxid, bytes], None] = lambda zxid, payload: None
+        self.on_leading: Callable[[Epoch], None] = lambda epoch: None
         self.history: list[tuple[Zxid, bytes]] = []
         self.acknowledged = Zxid(0)
         self.led_since_us = 0  # when the newest leader began to serve
@@ -71,7 +72,7 @@ class BroadcastChecks:
         self._leaders: dict[Epoch, tuple[ServerId, int]] = {}
         self._proposed: dict[bytes, _Proposed] = {}
         self._last_of: dict[tuple[ServerId, int], tuple[Epoch, int]] = {}  # newest delivered proposal of each life
-        self._refused: dict[tuple[ServerId, int], set[int]] = {}
+        self._excused: dict[tuple[ServerId, int], set[int]] = {}  # refused, or like another to the byte
         self._digests: dict[Zxid, str] = {}
         self._configs: tuple[frozenset[ServerId], ...] = (frozenset(voters),)
 
@@ -152,6 +153,8 @@ class BroadcastChecks:
             self._proposed[payload] = _Proposed(life, life.proposed)
         else:
             known.times += 1
+            for each, number in ((known.life, known.number), (life, life.proposed)):
+                self._excused.setdefault((each.server, each.incarnation), set()).add(number)
 
     def _appended(self, life: _Life, effect: engine.Append) -> None:
         mirror = self.mirrors[life.server]
@@ -200,6 +203,7 @@ class BroadcastChecks:
             self._leader_completeness(life)
             self.world.counters["leader"] += 1
             self.led_since_us = self.world.now_us
+            self.on_leading(life.epoch)
 
     def _rejected(self, life: _Life, effect: engine.Rejected) -> None:
         self.world.counters["maybe applied" if effect.maybe_applied else "refused"] += len(effect.tokens)
@@ -210,7 +214,7 @@ class BroadcastChecks:
             elif not effect.maybe_applied:
                 proposed = self._proposed[known[1]]
                 proposed.refused += 1
-                self._refused.setdefault((life.server, life.incarnation), set()).add(proposed.number)
+                self._excused.setdefault((life.server, life.incarnation), set()).add(proposed.number)
 
     def _position(self, zxid: Zxid) -> int:
         """How much of the history lies at or below `zxid`."""
@@ -292,9 +296,9 @@ class BroadcastChecks:
             self.world.fail(
                 "primary order", f"{proposed.life} proposed {proposed.number} behind {number}, delivered so"
             )
-        refused = self._refused.get(key, ())
+        excused = self._excused.get(key, ())
         if epoch == epoch_of(entry.zxid):
-            holes = [missing for missing in range(number + 1, proposed.number) if missing not in refused]
+            holes = [missing for missing in range(number + 1, proposed.number) if missing not in excused]
             if holes:
                 self.world.fail(
                     "primary order", f"{life} delivers proposal {proposed.number} of {proposed.life} without {holes}"

@@ -33,8 +33,23 @@ SERVICE = (
     "sessions resumed",
     "sessions expired",
     "writes resent",
+    "session moves",
+    "expiries",
+    "stale session refused",
+    "ghosts refused",
+    "dedup hits",
+    "failed multis",
+    "refused by acl",
+    "reads refused by acl",
+    "quota exceeded",
+    "container reaped",
+    "ttl node reaped",
+    "reap void",
     "watches set again",
     "watch events",
+    "streams continued",
+    "resyncs",
+    "walks",
 )
 """Where whole servers run with their clients."""
 

@@ -93,6 +93,7 @@ class Scenario:
         self.checks = BroadcastChecks(self.world, self.servers, self._config.zab.initial_counter)
         self.witness = Witness(self.world)
         self.checks.on_committed = self.witness.committed
+        self.checks.on_leading = self.witness.leading
         self._network: Network[PeerMessage] = Network(self.world, self.servers, partial(through_the_wire, self.world))
         self._network.spikes = False
         options = Options(segment_bytes=segment_bytes, ballast_bytes=4 * KIB, space_low_bytes=0)

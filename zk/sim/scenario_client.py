@@ -273,7 +273,7 @@ class ScenarioClient:
                 "linearizable reads", f"sees {zxid_text(reply.zxid)}, {zxid_text(asked.acknowledged)} was acknowledged"
             )
         elif isinstance(request, GetData):
-            witness.read_answered(request.path, reply.zxid, reply.body)
+            witness.read_answered(self.session, request, reply.zxid, reply.body)
         self._seen = max(self._seen, reply.zxid)
         if isinstance(request, CloseSession) and not isinstance(reply.body, APIError):
             self.closed = True

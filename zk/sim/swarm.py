@@ -130,6 +130,7 @@ def _play_service(plan: Plan, world: World) -> None:
     checks, random = stage.checks, stage.random
     witness = Witness(world)
     checks.on_committed = witness.committed
+    checks.on_leading = witness.leading
     common = ReplicaConfig(
         stage.config(stage.voters[0]),
         limits=Limits(session_timeout_ms_min=TIMEOUT_MS, history_changes_max=random.choice((20, 200, 100_000))),
@@ -157,7 +158,7 @@ def _play_service(plan: Plan, world: World) -> None:
     everyone_is_at_the_end(world, nodes, end)
     for node in nodes:
         assert node.machine is not None
-        witness.same_state(node.server, node.machine.replica.tree)
+        witness.equal_states(node.server, node.machine.replica.tree)
         witness.no_ephemeral_outlives_its_session(node.server, node.machine.replica.tree)
 
 
