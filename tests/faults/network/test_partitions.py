@@ -6,14 +6,18 @@ one history.
 """
 
 import random
+import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
 from zkclient import EventType
 
 from zk.faults.namespaces import CLIENTS, Loss, Way, between, host_name, one_way
+from zk.model.errors import APIError
+from zk.model.replies import Body
 from zk.model.requests import Create, GetData
 from zk.server.testing import ServerProcess, Session
 
@@ -27,18 +31,19 @@ STEPPED_DOWN_S = 2.0  # usually 0.25 for a leader, 0.4 for a follower
 SERVED_AGAIN_S = 5.0  # usually 0.5
 SESSION_S = 4.0
 SILENT_S = 1.0
+# What the operator of a server that loses its majority, or its leader, reads.
+NO_MAJORITY = "no majority answered its pings within 250 ms"
+NO_LEADER = r"server \d was silent for \d+ ms|the connection to server \d is gone"
 
 
-def is_silent(session: Session, xids: list[int]) -> bool:
-    """Whether none of these calls is answered for a while; that the server closes the connection is no answer."""
+def answers(session: Session, xids: Sequence[int]) -> list[Body | APIError]:
+    """What a server answers to these calls within a while; that it closes the connection is no answer."""
     session.socket.settimeout(SILENT_S)
+    found = []
     for xid in xids:
-        try:
-            session.answer(xid)
-        except OSError:
-            continue
-        return False
-    return True
+        with suppress(OSError):
+            found.append(session.answer(xid))
+    return found
 
 
 def write_within(guest: "Guest", path: str, seconds: float) -> None:
@@ -46,6 +51,11 @@ def write_within(guest: "Guest", path: str, seconds: float) -> None:
     begun_s = time.monotonic()
     guest.do(guest.zk.create, path)
     assert time.monotonic() - begun_s < seconds
+
+
+def reason(server: ServerProcess, since: int) -> str:
+    """Why it gave its role up, as its log says, since that line."""
+    return server.wait_for_line("is looking", since, STEPPED_DOWN_S).partition("): ")[2]
 
 
 def epochs(trial: "Trial") -> set[int]:
@@ -75,9 +85,9 @@ def test_a_server_alone_falls_silent_and_the_majority_serves_on(
         trial.site.part([alone], rest, loss)
         calls = [pinned.send(GetData("/mover"), linearizable=True), pinned.send(Create("/unheard", b""))]
         write_within(writer, "/news", SERVED_AGAIN_S)
-        alone.wait_for_line("is looking", marks[alone], STEPPED_DOWN_S)
+        assert re.fullmatch(NO_MAJORITY if role == "leader" else NO_LEADER, reason(alone, marks[alone]))
         trial.until(lambda: mover.told_s(EventType.CREATED, "/news") is not None, SERVED_AGAIN_S, "its watch moved")
-        assert is_silent(pinned, calls)
+        assert answers(pinned, calls) == []
         assert alone.status().leader not in {server.id for server in rest}
         recorder.wait_for_answers(100)
         session_id = mover.zk.session_id
@@ -100,9 +110,9 @@ def test_a_minority_with_the_leader_in_it_yields_to_three_of_five(open_trial: "C
         trial.site.part(minority, majority)
         calls = {session: [session.send(GetData("/"), linearizable=True)] for session in (pinned, other)}
         write_within(writer, "/news", SERVED_AGAIN_S)
-        for server in minority:
-            server.wait_for_line("is looking", marks[server], STEPPED_DOWN_S)
-        assert all(is_silent(session, xids) for session, xids in calls.items())
+        assert reason(trial.leader, marks[trial.leader]) == NO_MAJORITY
+        assert re.fullmatch(NO_LEADER, reason(minority[1], marks[minority[1]]))
+        assert [answers(session, xids) for session, xids in calls.items()] == [[], []]
         recorder.wait_for_answers(100)
         trial.network.heal()
         recorder.wait_for_answers(50)
@@ -122,8 +132,8 @@ def test_a_leader_that_is_mute_or_deaf_yields(open_trial: "Callable[[], Trial]",
         trial.network.cut(one_way([leader], followers) if mute else one_way(followers, [leader]))
         calls = [pinned.send(GetData("/"), linearizable=True), pinned.send(Create("/unheard", b""))]
         write_within(writer, "/news", SERVED_AGAIN_S)
-        trial.leader.wait_for_line("is looking", marks[trial.leader], STEPPED_DOWN_S)
-        assert is_silent(pinned, calls)
+        assert reason(trial.leader, marks[trial.leader]) == NO_MAJORITY
+        assert answers(pinned, calls) == []
         recorder.wait_for_answers(100)
         trial.network.heal()
         recorder.wait_for_answers(50)
@@ -146,7 +156,7 @@ def test_a_follower_that_only_its_leader_misses_disturbs_nobody(open_trial: "Cal
         recorder.wait_for_answers(50)
         before, marks = epochs(trial), trial.marks()
         trial.network.cut(ways[way])
-        missed.wait_for_line("is looking", marks[missed], STEPPED_DOWN_S)
+        assert re.fullmatch(NO_LEADER, reason(missed, marks[missed]))
         write_within(mover, "/news", SERVED_AGAIN_S)
         recorder.wait_for_answers(200)
         trial.network.heal()
@@ -217,9 +227,8 @@ def test_servers_that_are_all_alone_serve_nobody_and_lose_no_session(open_trial:
         marks, names = trial.marks(), [host_name(server) for server in trial.ensemble.servers]
         trial.network.cut(between(names, names))
         calls = {session: [session.send(GetData("/"), linearizable=True)] for session in (pinned, other)}
-        for server, mark in marks.items():
-            server.wait_for_line("is looking", mark, STEPPED_DOWN_S)
-        assert all(is_silent(session, xids) for session, xids in calls.items())
+        assert all(reason(server, mark) for server, mark in marks.items())
+        assert [answers(session, xids) for session, xids in calls.items()] == [[], []]
         assert not {server.status().role for server in trial.ensemble.servers} & {"leader", "follower"}
         trial.network.heal()
         write_within(stayer, "/news", SERVED_AGAIN_S)
