@@ -164,7 +164,7 @@ def _play_service(plan: Plan, world: World) -> None:
 
 def _options(random: Random) -> Options:
     """Segments so small that there are many."""
-    return Options(segment_bytes=random.choice((8, 64, 512)) * KIB, ballast_bytes=4 * KIB, space_low_bytes=0)
+    return Options(segment_bytes=random.choice((8, 64, 512)) * KIB, ballast_bytes=4 * KIB, space_low_bytes=64 * KIB)
 
 
 def _tuning(random: Random, voters: Sequence[ServerId]) -> ZabConfig:
