@@ -94,7 +94,7 @@ class _Stage(Generic[M]):
 
 def run(plan: Plan, trace: Trace | None = None, stop_ms: int | None = None) -> Result:
     """Do one run; with `stop_ms`, only so much of it. Raises Violation at the first breach of an invariant."""
-    world = World(plan.seed, trace, plan.only_faults, plan.only_wishes, stop_ms)
+    world = World(plan.seed, trace, plan.only_faults, plan.only_wishes, stop_ms, plan.nature)
     play = _play_broadcast if plan.layer is Layer.BROADCAST else _play_service
     with suppress(TimeIsUp):
         play(plan, world)
