@@ -1,11 +1,14 @@
-"""For tests: a link between a client and a server that fails when it is told to."""
+"""For tests: a link between a client and a server, or between two servers, that is slow, and fails when told to."""
 
+import random
 from contextlib import suppress
+from math import inf
 from types import TracebackType
 from typing import Self
 
 import anyio
 from anyio.abc import Listener, SocketAttribute, SocketStream, TaskGroup
+from anyio.streams.memory import MemoryObjectReceiveStream
 
 from zkclient.hosts import split_host
 
@@ -16,13 +19,16 @@ class Link:
     """Connect to `address` instead of to `server`.
 
     `cut` breaks all connections, `refuse` also new ones, until `allow`. `swallow_replies` lets requests through and
-    nothing back; `swallowed` is set when something was. Use it as an async context manager.
+    nothing back; `swallowed` is set when something was. Every byte arrives `delay_ms` later, and up to `jitter_ms`
+    more, in either direction. Use it as an async context manager.
     """
 
-    def __init__(self, server: str) -> None:
+    def __init__(self, server: str, *, delay_ms: float = 0, jitter_ms: float = 0) -> None:
         self.address = ""
         self.swallowed = anyio.Event()
         self._server = server
+        self._delay_ms = delay_ms
+        self._jitter_ms = jitter_ms
         self._refusing = False
         self._swallowing = False
         self._connections: set[anyio.CancelScope] = set()
@@ -77,11 +83,24 @@ class Link:
     async def _pump(
         self, source: SocketStream, target: SocketStream, replies: bool, connection: anyio.CancelScope
     ) -> None:
-        with suppress(anyio.EndOfStream, anyio.BrokenResourceError):
-            while True:
-                data = await source.receive(CHUNK_BYTES)
-                if replies and self._swallowing:
-                    self.swallowed.set()
-                else:
-                    await target.send(data)
+        """Take what comes at once, and let it arrive when it is due, in its order."""
+        way_in, way_out = anyio.create_memory_object_stream[tuple[float, bytes]](inf)
+        due_s = 0.0
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._deliver, way_out, target)
+            with way_in, suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+                while True:
+                    data = await source.receive(CHUNK_BYTES)
+                    if replies and self._swallowing:
+                        self.swallowed.set()
+                    else:
+                        delay_ms = self._delay_ms + random.uniform(0, self._jitter_ms)
+                        due_s = max(due_s, anyio.current_time() + delay_ms / 1_000)
+                        way_in.send_nowait((due_s, data))
         connection.cancel()
+
+    async def _deliver(self, way_out: MemoryObjectReceiveStream[tuple[float, bytes]], target: SocketStream) -> None:
+        with way_out, suppress(anyio.BrokenResourceError):
+            async for due_s, data in way_out:
+                await anyio.sleep_until(due_s)
+                await target.send(data)
