@@ -19,7 +19,7 @@ from zk.history.history import FOR_EVER_US, History, HistoryError, Operation, is
 from zk.history.model import Node, Wrong, after
 from zk.model.record import Zxid, record
 from zk.model.replies import DataReply
-from zk.model.requests import Create, SetData
+from zk.model.requests import ANY_VERSION, Check, Create, Delete, Multi, SetData
 from zk.model.znode import Znode
 
 STATES_MAX = 2_000_000
@@ -27,7 +27,11 @@ STATES_MAX = 2_000_000
 SHOWN = 8
 """How much of the longest order a failure shows."""
 
+NEVER_SHOWN = b"(a value that no read shows)"
+
 _State = tuple[Node | None, ...]
+_Shown = Mapping[tuple[str, bytes], Zxid]
+"""The values that reads show, by path, with the zxids of their writes as the reads have it."""
 
 
 class Undecided(Exception):  # noqa: N818 - a verdict
@@ -49,13 +53,13 @@ def check_linearizability(history: History, states_max: int = STATES_MAX) -> Eff
         for operation in history.operations
         if operation.is_write or (operation.linearizable and operation.answer is not None)
     ]
-    hints = _zxids_shown(history)
+    shown = _shown(history)
     states = 0
     groups = _split(operations)
     for paths, group in groups:
-        search = _Search(paths, group, hints, states_max - states)
+        search = _Search(paths, group, shown, states_max - states)
         search.run()
-        states += len(search.seen)
+        states += search.states
     return Effort(len(groups), states)
 
 
@@ -80,8 +84,7 @@ def _split(operations: Sequence[Operation]) -> list[tuple[tuple[str, ...], list[
     return [(tuple(sorted(paths[path])), group) for path, group in groups.items()]
 
 
-def _zxids_shown(history: History) -> dict[tuple[str, bytes], Zxid]:
-    """When each value that any read shows was written, as the read has it."""
+def _shown(history: History) -> _Shown:
     bodies = [(operation.paths[0], operation.answer.body) for operation in history.operations if operation.answer]
     return {(path, body.data): body.stat.mzxid for path, body in bodies if isinstance(body, DataReply | Znode)}
 
@@ -89,26 +92,35 @@ def _zxids_shown(history: History) -> dict[tuple[str, bytes], Zxid]:
 class _Place:
     """Where the search stands: every answered operation before number `low` is ordered, and those whose bits are set
     in `ahead`, counted from there; of the unknown ones, those whose bits are set in `taken`. `nodes`: what came of it.
+    `near`: the next operation has to be at one of these paths; empty: anywhere. `newest_us`: the latest call so far.
     """
 
-    __slots__ = ("ahead", "low", "nodes", "operation", "taken", "untried")
+    __slots__ = ("ahead", "low", "near", "newest_us", "nodes", "operation", "taken", "tried", "untried")
 
-    def __init__(self, low: int, ahead: int, taken: int, nodes: _State, operation: Operation | None) -> None:
+    def __init__(
+        self,
+        low: int,
+        ahead: int,
+        taken: int,
+        nodes: _State,
+        near: frozenset[str],
+        newest_us: int,
+        operation: Operation | None,
+    ) -> None:
         self.low = low
         self.ahead = ahead
+        self.newest_us = newest_us
         self.taken = taken
         self.nodes = nodes
+        self.near = near
         self.operation = operation  # the last one ordered
         self.untried: Iterator[int] | None = None
+        self.tried: set[_State] = set()  # what writes of unknown outcome made of it
 
     @property
     def count(self) -> int:
         """How many answered operations are ordered."""
         return self.low + self.ahead.bit_count()
-
-    @property
-    def key(self) -> tuple[int, int, int, _State]:
-        return self.low, self.ahead, self.taken, self.nodes
 
 
 class _Search:
@@ -119,22 +131,23 @@ class _Search:
         self,
         paths: tuple[str, ...],
         operations: Sequence[Operation],
-        hints: Mapping[tuple[str, bytes], Zxid],
+        shown: _Shown,
         states_max: int,
     ) -> None:
-        self.seen: set[tuple[int, int, int, _State]] = set()
+        self.states = 0
+        self._been: dict[tuple[int, int, _State, frozenset[str]], list[int]] = {}
         self._paths = paths
         self._states_max = states_max
         in_order = sorted(operations, key=lambda operation: operation.called_us)
         self._answered = [operation for operation in in_order if operation.answer is not None]
-        self._unknown, self._behind = _interchangeable([op for op in in_order if op.answer is None], hints)
+        self._unknown, self._behind = _interchangeable([op for op in in_order if op.answer is None], shown)
         self._bounded = [n for n, operation in enumerate(self._unknown) if operation.returned_us != FOR_EVER_US]
         self._operations = (*self._answered, *self._unknown)
-        self._hope = [_hope(operation, hints) for operation in self._operations]
+        self._hope = [_hope(operation, shown) for operation in self._operations]
 
     def run(self) -> None:
         """Raises HistoryError or Undecided unless there is an order."""
-        stack = [_Place(0, 0, 0, (None,) * len(self._paths), None)]
+        stack = [_Place(0, 0, 0, (None,) * len(self._paths), frozenset(), 0, None)]
         longest: list[_Place] = []
         while stack[-1].low < len(self._answered):
             further = self._further(stack[-1])
@@ -153,20 +166,31 @@ class _Search:
             place.untried = iter(self._candidates(place))
         nodes = dict(zip(self._paths, place.nodes, strict=True))
         for number in place.untried:
-            operation = self._operations[number]
             try:
-                changed = after(nodes, operation)
+                changed = after(nodes, self._operations[number])
             except Wrong:
                 continue
             further = self._behind_operation(place, number, tuple({**nodes, **changed}.values()))
-            if further.nodes == place.nodes and self._shuts_out_nothing(place, number):
+            if number >= len(self._answered):
+                if further.nodes in place.tried:
+                    continue
+                place.tried.add(further.nodes)
+            elif further.nodes == place.nodes and self._shuts_out_nothing(place, number):
                 place.untried = iter(())  # if there is any order from here, there is one that begins with it
-            if further.key not in self.seen:
-                if len(self.seen) >= self._states_max:
-                    raise Undecided(self._effort())
-                self.seen.add(further.key)
+            if self._is_new(further):
                 return further
         return None
+
+    def _is_new(self, place: _Place) -> bool:
+        """Whether nobody has been there, nor had more writes of unknown outcome left there."""
+        been = self._been.setdefault((place.low, place.ahead, place.nodes, place.near), [])
+        if any(taken & place.taken == taken for taken in been):
+            return False
+        if self.states >= self._states_max:
+            raise Undecided(self._effort())
+        been.append(place.taken)
+        self.states += 1
+        return True
 
     def _candidates(self, place: _Place) -> list[int]:
         """What may come next: no other operation that is still to come was over before it was called. In the order in
@@ -189,6 +213,8 @@ class _Search:
                 continue
             if self._may_come(place, index):
                 found.append(len(answered) + index)
+        if place.near:
+            found = [number for number in found if not place.near.isdisjoint(self._operations[number].paths)]
         found.sort(key=self._hope.__getitem__)
         return found
 
@@ -197,7 +223,7 @@ class _Search:
         if place.taken >> index & 1:
             return False
         returned_us = self._unknown[index].returned_us
-        return returned_us == FOR_EVER_US or returned_us >= self._newest_call_us(place)
+        return returned_us == FOR_EVER_US or returned_us >= place.newest_us
 
     def _shuts_out_nothing(self, place: _Place, number: int) -> bool:
         """Whether all that may still come may also come behind this operation."""
@@ -206,28 +232,25 @@ class _Search:
             self._unknown[index].returned_us < called_us and self._may_come(place, index) for index in self._bounded
         )
 
-    def _newest_call_us(self, place: _Place) -> int:
-        """Of what is ordered already."""
-        last = place.low + place.ahead.bit_length() - 1
-        calls = [operation.called_us for index, operation in enumerate(self._unknown) if place.taken >> index & 1]
-        return max((*calls, self._answered[last].called_us)) if last >= 0 else max(calls, default=0)
-
     def _behind_operation(self, place: _Place, number: int, nodes: _State) -> _Place:
         operation = self._operations[number]
+        newest_us = max(place.newest_us, operation.called_us)
         if number >= len(self._answered):
             taken = place.taken | 1 << number - len(self._answered)
-            return _Place(place.low, place.ahead, taken, nodes, operation)
+            # Where it makes no difference, it comes later: so it comes right before something that it does concern.
+            near = frozenset(operation.paths if operation.returned_us == FOR_EVER_US else ())
+            return _Place(place.low, place.ahead, taken, nodes, near, newest_us, operation)
         low, ahead = place.low, place.ahead | 1 << number - place.low
         while ahead & 1:
             low += 1
             ahead >>= 1
-        return _Place(low, ahead, place.taken, nodes, operation)
+        return _Place(low, ahead, place.taken, nodes, frozenset(), newest_us, operation)
 
     # ---- what to say
 
     def _effort(self) -> str:
         return (
-            f"no verdict on {', '.join(self._paths)} after {len(self.seen):,} states: {len(self._answered):,} "
+            f"no verdict on {', '.join(self._paths)} after {self.states:,} states: {len(self._answered):,} "
             f"operations were answered, {len(self._unknown):,} may have been carried out or not. Shorter histories, "
             "fewer clients, or fewer operations of unknown outcome can be decided"
         )
@@ -255,37 +278,46 @@ class _Search:
         return "\n".join(lines)
 
 
-def _interchangeable(
-    unknown: Sequence[Operation], hints: Mapping[tuple[str, bytes], Zxid]
-) -> tuple[list[Operation], list[int | None]]:
+def _interchangeable(unknown: Sequence[Operation], shown: _Shown) -> tuple[list[Operation], list[int | None]]:
     """Of unknown writes that nobody could tell apart, only the one called first need be tried: with each, the number
     of the one that has to be taken before it. Values that no read shows are all the same."""
     result: list[Operation] = []
     behind: list[int | None] = []
     last: dict[object, int] = {}
-    unseen: dict[str, bytes] = {}
     for number, operation in enumerate(unknown):
         request = operation.request
-        if isinstance(request, Create | SetData) and (request.path, request.data) not in hints:
-            request = replace(request, data=unseen.setdefault(request.path, request.data))
-            operation = replace(operation, request=request)
-        key = (request, operation.returned_us)
+        if isinstance(request, Multi):
+            parts = request.operations
+            request = Multi(tuple(_unless_shown(p, shown) if isinstance(p, Create | SetData) else p for p in parts))
+        elif isinstance(request, Create | SetData):
+            request = _unless_shown(request, shown)
+        key = request, operation.returned_us
         behind.append(last.get(key))
         last[key] = number
-        result.append(operation)
+        result.append(replace(operation, request=request))
     return result, behind
 
 
-def _hope(operation: Operation, hints: Mapping[tuple[str, bytes], Zxid]) -> tuple[bool, int, bool, int]:
-    """In which order to try: what changes nothing, then as the service has it, at the end what nobody has seen."""
+def _unless_shown(part: Create | SetData, shown: _Shown) -> Create | SetData:
+    """The same with no value of its own, if no read shows it."""
+    return part if (part.path, part.data) in shown else replace(part, data=NEVER_SHOWN)
+
+
+def _hope(operation: Operation, shown: _Shown) -> tuple[bool, int, bool, int, int]:
+    """In which order to try: what changes nothing, then as the service has it; at the end what nobody has seen, and of
+    that first what fits least elsewhere."""
     request, answer = operation.request, operation.answer
+    parts = request.operations if isinstance(request, Multi) else (request,)
+    changes = operation.is_write and not (answer is not None and is_refusal(answer.body))
     zxid = FOR_EVER_US
     if answer is not None:
         zxid = answer.zxid
-    elif isinstance(request, Create | SetData):
-        zxid = hints.get((request.path, request.data), FOR_EVER_US)
-    changes = operation.is_write and not (answer is not None and is_refusal(answer.body))
-    return changes, zxid, not operation.is_write, operation.called_us
+    else:
+        zxids = [shown.get((part.path, part.data)) for part in parts if isinstance(part, Create | SetData)]
+        zxid = min((zxid for zxid in zxids if zxid is not None), default=FOR_EVER_US)
+    conditions = sum(isinstance(part, Delete | SetData | Check) and part.version != ANY_VERSION for part in parts)
+    fits_elsewhere = operation.returned_us - conditions
+    return changes, zxid, not operation.is_write, fits_elsewhere, operation.called_us
 
 
 def _node_text(node: Node | None) -> str:
