@@ -12,10 +12,11 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from math import inf
+from socket import SocketType
 from typing import TypeVar, assert_never
 
 import anyio
-from anyio.abc import SocketStream, TaskGroup
+from anyio.abc import SocketAttribute, SocketStream, TaskGroup
 
 from zk.model.events import WatchMode
 from zk.model.record import Zxid
@@ -60,6 +61,7 @@ class Driver(Caller):
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
+        self.socket: SocketType | None = None  # of the connection, while there is one
         self._tasks: TaskGroup | None = None
         self._timer: anyio.CancelScope | None = None
         self._connection: anyio.CancelScope | None = None
@@ -246,9 +248,12 @@ class Driver(Caller):
             except OSError as error:
                 reason = reason_of(error)
             else:
+                self.socket = socket = stream.extra(SocketAttribute.raw_socket)
                 try:
                     await self._converse(stream, scope)
                 finally:
+                    if self.socket is socket:
+                        self.socket = None
                     await anyio.aclose_forcefully(stream)
         if not scope.cancel_called:
             self.machine.disconnected(anyio.current_time() * 1000, reason)

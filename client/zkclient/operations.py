@@ -347,6 +347,17 @@ class Operations:
         at_least: Zxid | int = ...,
         timeout: float | None = ...,
     ) -> tuple[tuple[str, ...], Stat]: ...
+    @overload
+    async def get_children(
+        self,
+        path: str,
+        *,
+        watch: Watcher | None = ...,
+        include_stat: bool,
+        read: Consistency = ...,
+        at_least: Zxid | int = ...,
+        timeout: float | None = ...,
+    ) -> tuple[str, ...] | tuple[tuple[str, ...], Stat]: ...
     async def get_children(
         self,
         path: str,
