@@ -48,6 +48,8 @@ class ZooKeeper(ThreadClient):
     `hosts` is 'host:port,host:port' with an optional '/chroot' behind it, below which all paths then are.
     `session_timeout_ms` is what the service is asked for (it has limits of its own). `timeout` (seconds) is the default
     deadline of a call; each call takes its own `timeout`, and `anyio.fail_after` works too.
+    `connect` reaches a server by host and port, where that takes more than TCP: a tunnel, a proxy. `chance` decides in
+    which order servers are tried, and when again.
 
     Every call may raise ConnectionLossError (it never left this process: nothing happened), OperationTimeoutError,
     SessionExpiredError (both with `maybe_applied`), or what the service refuses: an APIError.

@@ -9,10 +9,11 @@ from typing import Self
 import anyio
 from anyio.abc import TaskGroup
 
+from zk.model.chance import Chance
 from zk.model.events import WatchMode
 from zk.model.record import SessionId, Zxid
 from zk.model.requests import CloseSession, CreateMode
-from zkclient.driver import Driver
+from zkclient.driver import Connect, Driver
 from zkclient.errors import ZKError
 from zkclient.hosts import parse_hosts
 from zkclient.machine import Machine
@@ -23,6 +24,7 @@ from zkclient.results import ClientStatistics, State
 from zkclient.watching import WatchStream
 
 DEFAULT_HOSTS = "127.0.0.1:2181"
+_CHANCE = SystemRandom()
 CLOSE_SECONDS_MAX = 2.0  # how long leaving the block waits for the session to be closed
 
 
@@ -39,6 +41,8 @@ class AsyncZooKeeper(Operations):
     `hosts` is 'host:port,host:port' with an optional '/chroot' behind it, below which all paths then are.
     `session_timeout_ms` is what the service is asked for (it has limits of its own). `timeout` (seconds) is the default
     deadline of a call; each call takes its own `timeout`, and `anyio.fail_after` works too.
+    `connect` reaches a server by host and port, where that takes more than TCP: a tunnel, a proxy. `chance` decides in
+    which order servers are tried, and when again.
 
     Every call may raise ConnectionLossError (it never left this process: nothing happened), OperationTimeoutError,
     SessionExpiredError (both with `maybe_applied`), or what the service refuses: an APIError.
@@ -49,10 +53,18 @@ class AsyncZooKeeper(Operations):
     SEQUENCE = CreateMode.PERSISTENT_SEQUENTIAL
     CONTAINER = CreateMode.CONTAINER
 
-    def __init__(self, hosts: str = DEFAULT_HOSTS, *, session_timeout_ms: int = 10_000, timeout: float = 10.0) -> None:
+    def __init__(
+        self,
+        hosts: str = DEFAULT_HOSTS,
+        *,
+        session_timeout_ms: int = 10_000,
+        timeout: float = 10.0,
+        connect: Connect = anyio.connect_tcp,
+        chance: Chance = _CHANCE,
+    ) -> None:
         found = parse_hosts(hosts)
         self._tasks: TaskGroup | None = None
-        self.driver = Driver(Machine(found.servers, session_timeout_ms, SystemRandom()))
+        self.driver = Driver(Machine(found.servers, session_timeout_ms, chance), connect)
         super().__init__(self.driver, found.chroot, timeout)
 
     async def __aenter__(self) -> Self:

@@ -9,14 +9,14 @@ the session; the machine does.
 import logging
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from math import inf
 from socket import SocketType
 from typing import TypeVar, assert_never
 
 import anyio
-from anyio.abc import SocketAttribute, SocketStream, TaskGroup
+from anyio.abc import ByteStream, SocketAttribute, TaskGroup
 
 from zk.model.events import WatchMode
 from zk.model.record import Zxid
@@ -32,6 +32,9 @@ from zkclient.watchers import Notified, Stream
 
 RECEIVE_BYTES = 256 * 1024
 NOT_ENTERED = "use the client inside its block: async with AsyncZooKeeper(..) as zk"
+
+Connect = Callable[[str, int], Awaitable[ByteStream]]
+"""How a server is reached, by host and port; OSError says that it is not."""
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -57,11 +60,12 @@ class TaskWaiter:
 
 
 class Driver(Caller):
-    """Runs `machine` while it is `start`ed in a task group."""
+    """Runs `machine` while it is `start`ed in a task group, over the streams that `connect` makes."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, connect: Connect) -> None:
         self.machine = machine
         self.socket: SocketType | None = None  # of the connection, while there is one
+        self._connect_to = connect
         self._tasks: TaskGroup | None = None
         self._timer: anyio.CancelScope | None = None
         self._connection: anyio.CancelScope | None = None
@@ -244,11 +248,11 @@ class Driver(Caller):
         with scope:
             try:
                 host, port = split_host(server)
-                stream = await anyio.connect_tcp(host.strip("[]"), port)
+                stream = await self._connect_to(host.strip("[]"), port)
             except OSError as error:
                 reason = reason_of(error)
             else:
-                self.socket = socket = stream.extra(SocketAttribute.raw_socket)
+                self.socket = socket = stream.extra(SocketAttribute.raw_socket, None)
                 try:
                     await self._converse(stream, scope)
                 finally:
@@ -259,7 +263,7 @@ class Driver(Caller):
             self.machine.disconnected(anyio.current_time() * 1000, reason)
             self.kick()
 
-    async def _converse(self, stream: SocketStream, scope: anyio.CancelScope) -> None:
+    async def _converse(self, stream: ByteStream, scope: anyio.CancelScope) -> None:
         """Send and receive until the connection is gone, or not wanted any more."""
         async with anyio.create_task_group() as tasks:
             if not scope.cancel_called:
@@ -275,7 +279,7 @@ class Driver(Caller):
                     self.kick()
             tasks.cancel_scope.cancel()
 
-    async def _send(self, stream: SocketStream, scope: anyio.CancelScope) -> None:
+    async def _send(self, stream: ByteStream, scope: anyio.CancelScope) -> None:
         with suppress(anyio.BrokenResourceError):  # the receiving side is about to notice
             while not scope.cancel_called:
                 outgoing = self._outgoing = anyio.Event()

@@ -20,7 +20,6 @@ from time import monotonic
 from typing import Protocol, TypeVar
 from weakref import WeakSet
 
-from zk.model.errors import ZKError
 from zk.model.requests import ClientRequest
 from zkclient.calling import Caller, Waiter
 from zkclient.calls import Orphaned, Outcome, Pending
@@ -46,6 +45,7 @@ class LoopThread:
         self.loop = asyncio.SelectorEventLoop(self._selector)
         self._inbox: deque[Callable[[], object]] = deque()
         self._woken = False
+        self._arrived = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="zkclient", daemon=True)
         self._thread.start()
 
@@ -54,7 +54,7 @@ class LoopThread:
         self._inbox.append(action)
         if not self._woken:  # or whoever set it has yet to empty the inbox
             self._woken = True
-            self.loop.call_soon_threadsafe(self._empty)
+            self.loop.call_soon_threadsafe(self._arrived.set)
 
     def run(self, coroutine: Coroutine[object, object, T]) -> T:
         """Run it in the loop, and wait. A KeyboardInterrupt cancels it."""
@@ -74,12 +74,16 @@ class LoopThread:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
-        self.loop.run_forever()
+        self.loop.run_until_complete(self._serve())
 
-    def _empty(self) -> None:
-        self._woken = False
-        while self._inbox:
-            self._inbox.popleft()()
+    async def _serve(self) -> None:
+        """A task, since the client must know on which event loop it runs."""
+        while True:
+            await self._arrived.wait()
+            self._arrived.clear()
+            self._woken = False
+            while self._inbox:
+                self._inbox.popleft()()
 
 
 class Callbacks:
@@ -293,9 +297,10 @@ def _enqueue(
 ) -> None:
     try:
         waiter.pending = driver.enqueue(request, waiter.settle, deadline, at_least, linearizable, watch, orphaned)
-    except ZKError as error:
+    except Exception as error:
         waiter.settle(error)
-    driver.kick()
+    else:
+        driver.kick()
 
 
 def _give_up(driver: Driver, waiter: ThreadWaiter) -> None:

@@ -45,6 +45,7 @@ class Cluster:
         self.halted: dict[ServerId, str] = {}
         self.logs: dict[ServerId, list[events.Log]] = {}
         self.slices: dict[ServerId, list[events.WriteSnapshot]] = {}
+        self.clocks_ahead_ms: dict[ServerId, int] = {}  # whose wall clock differs from the others', by how much
         self.stopped_disks: set[ServerId] = set()  # their log is written, but never becomes durable
         self._serial = 0
         self._links: dict[tuple[ServerId, ServerId], ConnectionId] = {}
@@ -177,7 +178,8 @@ class Cluster:
         while self.now_ms < until_ms:
             self.now_ms = min(self.now_ms + 20, until_ms)
             for server_id in self.servers:
-                self.step(server_id, events.Tick(WALL_MS + self.now_ms - START_MS))
+                ahead_ms = self.clocks_ahead_ms.get(server_id, 0)
+                self.step(server_id, events.Tick(WALL_MS + self.now_ms - START_MS + ahead_ms))
             self.settle()
 
     def run_until(self, condition: Callable[[], bool], at_most_ms: int = 10_000) -> None:

@@ -1,5 +1,6 @@
 """Sessions on a whole server: opened and attached through the log, moved, expired, and writes done exactly once."""
 
+import logging
 from typing import TYPE_CHECKING
 
 from zk.model.errors import NodeExistsError, NoNodeError, SessionExpiredError, SessionMovedError
@@ -100,6 +101,17 @@ def test_a_silent_session_expires_with_its_ephemerals(three: "Cluster") -> None:
     assert isinstance(other.ask(Exists("/mine")), NoNodeError)
     assert silent.closed is not None
     assert isinstance(three.connect(3).attach(silent.session), SessionExpiredError)
+
+
+def test_a_leader_that_was_paused_expires_nobody_for_it_and_says_so(one: "Cluster") -> None:
+    client = one.connect(1).open(timeout_ms=4_000)
+    one.advance(2_000)
+    one.now_ms += 60_000
+    one.advance(1_900)
+    assert client.ask(Ping()) == Done()
+    (log,) = one.logs[ServerId(1)]
+    assert log.level == logging.WARNING
+    assert log.text.startswith("this server did not run for 60020 ms: it was stopped or swapped out")
 
 
 def test_pings_to_a_follower_keep_the_session_alive(three: "Cluster") -> None:

@@ -1,8 +1,10 @@
 """The real disk: files, the lock, and a store on top."""
 
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -78,6 +80,20 @@ def test_a_path_that_is_no_directory_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match=r"the data directory can't be opened: .*permission"):
         open_directory(str(tmp_path / "file"))
+
+
+@pytest.mark.parametrize("harm", [shutil.rmtree, lambda path: path.rename(path.with_name("elsewhere"))])
+def test_a_directory_that_is_taken_away_in_use_is_noticed(tmp_path: Path, harm: Callable[[Path], object]) -> None:
+    directory = open_directory(str(tmp_path / "data"))
+    harm(tmp_path / "data")
+    expected = r"/data, offset 0: the data directory was removed, moved or mounted over while .*start with an empty one"
+    with pytest.raises(StorageError, match=expected):
+        directory.free_bytes()
+    (tmp_path / "data").mkdir()  # another one in its place is not this one
+    (tmp_path / "data" / "lock").touch()
+    with pytest.raises(StorageError, match=expected):
+        directory.free_bytes()
+    directory.close()
 
 
 def test_a_store_on_real_files_comes_back(tmp_path: Path, lab: "Lab") -> None:

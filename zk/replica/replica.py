@@ -88,7 +88,7 @@ class Replica:
         self._now_ms = now_ms
         self._wall_minus_now_ms = wall_ms - now_ms
         self._last_tick_ms = now_ms
-        self._stamp_ms = 0  # the last time this leader stamped into a transaction: stamps never run backwards
+        self._stamp_ms = 0  # what this leader stamped last into a transaction: stamps never run backwards
         self._effects: list[Effect] = []
 
         self.tree = Tree(None if state is None else snapshot.load(state))
@@ -305,6 +305,7 @@ class Replica:
             self._clocks = None
         elif self._clocks is None:
             self._clocks = SessionClocks(self._now_ms, self.tree.sessions.values())
+            self._stamp_ms = max(self._stamp_ms, self.tree.time_ms)  # the leader before may have had a clock ahead
 
     def _read_ready(self, token: engine.Token, zxid: Zxid) -> None:
         zxid = max(zxid, self._expiring_until)  # a ping of a session that is being expired is not answered before that
@@ -383,8 +384,16 @@ class Replica:
         self._last_tick_ms = now_ms
         self._wall_minus_now_ms = event.wall_ms - now_ms
         self.clients.wall_ms = event.wall_ms
-        if self._clocks is not None and pause_ms > self._config.pause_ms_max:
-            self._clocks.extend(pause_ms)
+        if pause_ms > self._config.pause_ms_max:
+            self._effects.append(
+                Log(
+                    logging.WARNING,
+                    f"this server did not run for {pause_ms} ms: it was stopped or swapped out, or the machine is too "
+                    "busy. Meanwhile another may have taken the lead, and its clients may have left it",
+                )
+            )
+            if self._clocks is not None:
+                self._clocks.extend(pause_ms)
         self._drive(engine.Tick())
         if self._drifted_at is not None and not self._leads:
             self._halt(self._drifted_at)

@@ -1,7 +1,7 @@
 """Real server processes for tests, benchmarks and the demo: started on free ports, watched, killed, started again.
 
-Everything waits for events (a line of a server's log, the end of a process) up to a deadline; nothing sleeps. The
-context managers leave no process behind.
+Everything waits for events (a line of a server's log, the end of a process) up to a deadline; where there is no event,
+servers are asked again and again. The context managers leave no process behind.
 """
 
 import os
@@ -16,22 +16,28 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Self, TypeVar
 
-from zk.model.record import ServerId
-from zk.model.replies import Reply, StatusReply
-from zk.model.requests import Call, GetStatus
+from zk.model.errors import APIError
+from zk.model.record import ServerId, SessionId
+from zk.model.replies import Body, ConnectReply, Reply, StatusReply
+from zk.model.requests import Call, ClientRequest, Connect, GetStatus
 from zk.server.config import Address
 from zk.wire.native import ClientConnection
 
 T = TypeVar("T")
 
 TIMEOUT_S = 20.0
+AGAIN_S = 0.02  # between two questions to the same servers
 SERVING = ("leader", "follower", "learner")
+VOTING = ("leader", "follower")
 
 
 class ServerProcess:
-    """One `python -m zk.server`. `lines` is what it has logged, over all its lives."""
+    """One `python -m zk.server`. `lines` is what it has logged, over all its lives.
+
+    `prefix` is a command that runs the server's own, in its own process: ("env", "NAME=value"), ("nsenter", …).
+    """
 
     def __init__(
         self,
@@ -41,12 +47,13 @@ class ServerProcess:
         peers: Sequence[tuple[ServerId, Address]] = (),
         options: Sequence[str] = (),
         on_line: Callable[[str], None] | None = None,
+        prefix: Sequence[str] = (),
     ) -> None:
         self.id = server_id
         self.address = listen
         self.data = data
         self.lines: list[str] = []
-        self._command = [sys.executable, "-m", "zk.server", "--id", str(server_id)]
+        self._command = [*prefix, sys.executable, "-m", "zk.server", "--id", str(server_id)]
         self._command += ["--listen", str(listen), "--data", str(data)]
         for peer, address in peers:
             self._command += ["--peer", f"{peer}={address}"]
@@ -77,8 +84,17 @@ class ServerProcess:
         return self._process.pid
 
     def signal(self, number: int) -> None:
-        """SIGSTOP, SIGCONT, SIGTERM …"""
+        """SIGTERM, SIGINT …"""
         os.kill(self.pid, number)
+
+    def pause(self) -> None:
+        """SIGSTOP, and wait until it stands still."""
+        self.signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED)
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        self.signal(signal.SIGCONT)
 
     def kill(self) -> None:
         """kill -9, and wait until it is dead."""
@@ -177,6 +193,9 @@ class Ensemble:
     def server(self, server_id: int) -> ServerProcess:
         return next(server for server in self.servers if server.id == server_id)
 
+    def others(self, *apart_from: ServerProcess) -> tuple[ServerProcess, ...]:
+        return tuple(server for server in self.servers if server not in apart_from)
+
     def start(self) -> None:
         """Start all that are not running."""
         for server in self.servers:
@@ -192,6 +211,24 @@ class Ensemble:
         """The server that the first running one takes for the leader."""
         return self.server(next(s for s in self.servers if s.running).wait_until_serving(timeout_s).leader)
 
+    def wait_until_agreed(self, timeout_s: float = TIMEOUT_S) -> StatusReply:
+        """Wait until all servers have a vote and hold the same tree; the leader's status.
+
+        Trees that differ at the same zxid would do so for ever: that is an AssertionError at once.
+        """
+        self.wait_until_serving(timeout_s)
+        deadline_s = time.monotonic() + timeout_s
+        while True:
+            statuses = [server.status() for server in self.servers]
+            trees = {(status.zxid, status.digest) for status in statuses}
+            assert len(trees) == len({zxid for zxid, _ in trees}), f"different trees at the same zxid: {statuses}"
+            leading = [status for status in statuses if status.role == "leader"]
+            if len(trees) == len(leading) == 1 and all(status.role in VOTING for status in statuses):
+                return leading[0]
+            if time.monotonic() > deadline_s:
+                raise TimeoutError(f"waited {timeout_s} s for the servers to agree: {statuses}")
+            time.sleep(AGAIN_S)
+
     def kill(self) -> None:
         """kill -9 all of them at the same moment."""
         running = [server for server in self.servers if server.running]
@@ -201,12 +238,61 @@ class Ensemble:
             server.wait()
 
 
+class Session:
+    """A client with one connection to one server, which asks and waits for the answer: to see exactly what that server
+    says. It sends nothing by itself, no pings either."""
+
+    def __init__(self, server: ServerProcess, timeout_ms: int = 40_000, earlier: "Session | None" = None) -> None:
+        """Open a session, or attach `earlier` again; APIError if the server refuses."""
+        self._native = ClientConnection("zk.server.testing")
+        self._xid: int = 0 if earlier is None else earlier._xid
+        self._answers: dict[int, Reply] = {}
+        self.socket = socket.create_connection((server.address.host, server.address.port), TIMEOUT_S)
+        self.socket.sendall(self._native.hello())
+        self.id: SessionId = SessionId(0) if earlier is None else earlier.id
+        self.secret: bytes = b"" if earlier is None else earlier.secret
+        body = self.ask(Connect(self.id, self.secret, timeout_ms))
+        if isinstance(body, Exception):
+            self.socket.close()
+            raise body
+        assert isinstance(body, ConnectReply)
+        self.id, self.secret = body.session_id, body.secret
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the connection. The session stays, until it expires."""
+        self.socket.close()
+
+    def ask(self, request: ClientRequest, *, linearizable: bool = False) -> Body | APIError:
+        """The answer to `request`."""
+        return self.answer(self.send(request, linearizable=linearizable))
+
+    def send(self, request: ClientRequest, *, linearizable: bool = False) -> int:
+        """Send a request without waiting; its number, for `answer`."""
+        self._xid += 1
+        self.socket.sendall(self._native.call(Call(self._xid, request, linearizable=linearizable)))
+        return self._xid
+
+    def answer(self, xid: int) -> Body | APIError:
+        """The answer to what was sent with this number. ConnectionError if the server closed the connection."""
+        while xid not in self._answers:
+            data = self.socket.recv(65_536)
+            if not data:
+                raise ConnectionError("the server closed the connection")
+            for item in self._native.receive(data):
+                if isinstance(item, Reply):
+                    self._answers[item.xid] = item
+        return self._answers.pop(xid).body
+
+
 @contextmanager
 def start_server(data: Path, *, options: Sequence[str] = ()) -> Iterator[ServerProcess]:
     """One server alone, serving."""
     [port] = free_ports(1)
     server = ServerProcess(ServerId(1), Address("127.0.0.1", port), data, (), options)
-    with _running(Ensemble([server])):
+    with running([server]):
         yield server
 
 
@@ -222,12 +308,14 @@ def start_ensemble(
         hear = None if on_line is None else lambda line, n=server_id: on_line(n, line)
         address = Address("127.0.0.1", port)
         servers.append(ServerProcess(server_id, address, directory / f"server-{server_id}", peers, options, hear))
-    with _running(Ensemble(servers)) as ensemble:
+    with running(servers) as ensemble:
         yield ensemble
 
 
 @contextmanager
-def _running(ensemble: Ensemble) -> Iterator[Ensemble]:
+def running(servers: Sequence[ServerProcess]) -> Iterator[Ensemble]:
+    """These servers, serving."""
+    ensemble = Ensemble(servers)
     try:
         ensemble.start()
         ensemble.wait_until_serving()

@@ -38,9 +38,9 @@ class Links:
         """No more losses."""
         self.losses = False
 
-    def connect(self, caller: Caller) -> "Link | None":
-        """A connection to some server that runs; None if none does."""
-        up = [node for node in self._nodes if node.up]
+    def connect(self, caller: Caller, at: ServerId | None = None) -> "Link | None":
+        """A connection to the server `at`, or to some server, that runs; None if none does."""
+        up = [node for node in self._nodes if node.up and at in (None, node.server)]
         if not up:
             return None
         node = self.world.random.choice(up)

@@ -71,6 +71,7 @@ class Network(Generic[M]):
         self._current: dict[frozenset[ServerId], _Connection[M]] = {}
         self._by_end: dict[tuple[ServerId, ConnectionId], _Connection[M]] = {}
         self._blocked: set[tuple[ServerId, ServerId]] = set()
+        self._stalls_from: dict[tuple[ServerId, ServerId], type] = {}
 
     # ---- servers come and go
 
@@ -100,6 +101,9 @@ class Network(Generic[M]):
         if self._codec is not None and self.world.random.randrange(_CODEC_ONE_IN) == 0:
             message = self._codec(message)
         end, far = connection.ends[sender], connection.far(sender)
+        from_type = self._stalls_from.get((sender, far.server))
+        if from_type is not None and isinstance(message, from_type):
+            self.block(sender, far.server)
         if (sender, far.server) in self._blocked:
             end.stalled.append(message)
         else:
@@ -120,8 +124,18 @@ class Network(Generic[M]):
             self._break(connection)
 
     def block(self, sender: ServerId, receiver: ServerId) -> None:
-        """Nothing arrives in this direction until `open_all`."""
+        """Nothing arrives in this direction until it is opened."""
+        self._stalls_from.pop((sender, receiver), None)
         self._blocked.add((sender, receiver))
+
+    def block_from(self, sender: ServerId, receiver: ServerId, first: type[M]) -> None:
+        """The same, beginning with the next message of the type `first` in this direction."""
+        self._stalls_from[sender, receiver] = first
+
+    def stalled(self, sender: ServerId, receiver: ServerId) -> tuple[M, ...]:
+        """What a block in this direction holds back, oldest first."""
+        connection = self._current.get(frozenset((sender, receiver)))
+        return () if connection is None else tuple(connection.ends[sender].stalled)
 
     def isolate(self, group: Sequence[ServerId]) -> None:
         """Partition: nothing passes between `group` and the others."""
@@ -133,18 +147,22 @@ class Network(Generic[M]):
 
     def open_all(self) -> None:
         """Every direction is open again: of each connection, what stalled arrives now, or the connection breaks."""
-        blocked, self._blocked = sorted(self._blocked), set()
-        for sender, receiver in blocked:
-            connection = self._current.get(frozenset((sender, receiver)))
-            if connection is None:
-                continue
+        self._stalls_from.clear()
+        for sender, receiver in sorted(self._blocked):
+            if self.stalled(sender, receiver) and self.world.random.random() < 0.5:
+                self.reset(sender, receiver)
+            self.open(sender, receiver)
+
+    def open(self, sender: ServerId, receiver: ServerId) -> None:
+        """This direction is open again, and what stalled arrives."""
+        self._stalls_from.pop((sender, receiver), None)
+        self._blocked.discard((sender, receiver))
+        connection = self._current.get(frozenset((sender, receiver)))
+        if connection is not None:
             end, far = connection.ends[sender], connection.ends[receiver]
-            if end.stalled and self.world.random.random() < 0.5:
-                self._break(connection)
-            else:
-                stalled, end.stalled = end.stalled, []
-                for message in stalled:
-                    self._carry(end, far, message)
+            stalled, end.stalled = end.stalled, []
+            for message in stalled:
+                self._carry(end, far, message)
 
     def calm(self) -> None:
         """No more faults: everything opens, delays are short, and who is not connected soon is."""

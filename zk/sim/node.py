@@ -100,6 +100,7 @@ class Node(Generic[M]):
         self._lsn = 0
         self._gathered: list[Append | StoreSnapshot] = []
         self._syncing = False
+        self._disk_stuck = False
         self._snapshot_writer: SnapshotWriter | None = None
         self._slices: list[WriteSnapshot] = []
 
@@ -200,6 +201,14 @@ class Node(Generic[M]):
             for event in waiting:
                 event()
 
+    def stick_disk(self) -> None:
+        """No fsync comes back until `free_disk`."""
+        self._disk_stuck = True
+
+    def free_disk(self) -> None:
+        """The fsync that was stuck, if there was one, soon comes back."""
+        self._disk_stuck = False
+
     # ---- events
 
     def act(self, action: Callable[[M, int], list[Effect]]) -> None:
@@ -298,6 +307,9 @@ class Node(Generic[M]):
 
     def _sync(self, incarnation: int) -> None:
         if incarnation != self.incarnation or self._store is None:
+            return
+        if self._disk_stuck:
+            self.world.after(self._latency_us(), partial(self._sync, incarnation))
             return
         try:
             self._store.sync()

@@ -67,7 +67,7 @@ class Directory(Protocol):
         """Return once every creation, rename and removal so far survives a power cut."""
 
     def free_bytes(self) -> int:
-        """How much more the disk would take."""
+        """How much more the disk would take. StorageError if the directory is not where it was any more."""
 
     def close(self) -> None:
         """Let the next process have the directory. A second time it does nothing."""

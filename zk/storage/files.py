@@ -103,6 +103,7 @@ class RealDirectory:
         _sync_directory(self._path)
 
     def free_bytes(self) -> int:
+        self._check_place()
         found = os.statvfs(self._path)
         return found.f_bavail * found.f_frsize
 
@@ -110,6 +111,21 @@ class RealDirectory:
         if self._lock_fd >= 0:
             os.close(self._lock_fd)
             self._lock_fd = -1
+
+    def _check_place(self) -> None:
+        """Open files live on after their directory was removed, and take everything: nothing else would tell."""
+        try:
+            if os.path.samestat(os.stat(self._at(LOCK)), os.fstat(self._lock_fd)):
+                return
+        except FileNotFoundError:
+            pass
+        raise StorageError(
+            self._path,
+            0,
+            "the data directory was removed, moved or mounted over while this server used it",
+            "Put it back if it still exists. If it is gone, start with an empty one: the other servers of an ensemble"
+            " give this one all they have, but a server alone has lost its data.",
+        )
 
     def _at(self, name: str) -> str:
         return os.path.join(self._path, name)

@@ -65,7 +65,7 @@ class Store:
     def __init__(
         self, zxid: Zxid, znodes: dict[str, Znode], sessions: dict[SessionId, Session], settled_sum: int
     ) -> None:
-        self.begin(zxid, 0)
+        self.begin(zxid, max((znode.mtime for znode in znodes.values()), default=0))
         self.znodes = znodes
         self.sessions = sessions
         self.children: Children = {}

@@ -89,6 +89,11 @@ class Tree:
         """The last transaction applied."""
         return self._store.zxid
 
+    @property
+    def time_ms(self) -> int:
+        """The last transaction's stamp; of a tree just loaded, the newest that a znode shows."""
+        return self._store.time_ms
+
     # ---- writes
 
     def apply(self, zxid: Zxid, txn: Txn) -> Applied:
