@@ -16,15 +16,19 @@ class Recorder:
         self.connections: list[PeerConnected] = []
         self.lost: list[PeerDisconnected] = []
         self.messages: list[tuple[ConnectionId, int]] = []
+        self.heard: list[str] = []  # in this order
 
     def peer_connected(self, event: PeerConnected) -> None:
         self.connections.append(event)
+        self.heard.append("connected")
 
     def peer_disconnected(self, event: PeerDisconnected) -> None:
         self.lost.append(event)
+        self.heard.append("lost")
 
     def peer_received(self, peer: ServerId, connection: ConnectionId, message: int) -> None:
         self.messages.append((connection, message))
+        self.heard.append("received")
 
 
 def connected(seed: int) -> tuple[World, Network[int], Recorder, Recorder]:
@@ -54,7 +58,7 @@ def test_messages_of_a_connection_arrive_in_order_whatever_the_delays() -> None:
 
 def test_a_blocked_direction_delivers_late_or_breaks() -> None:
     outcomes = set()
-    for seed in range(30):
+    for seed in range(60):
         world, network, one, two = connected(seed)
         network.block(ONE, TWO)
         for number in range(3):
@@ -66,7 +70,33 @@ def test_a_blocked_direction_delivers_late_or_breaks() -> None:
         network.send(ONE, ConnectionId(1), 3)
         world.run(world.now_us + 3_000 * MS)
         outcomes.add((tuple(number for _, number in two.messages), len(two.lost)))
-    assert outcomes == {((0, 1, 2, 3), 0), ((), 1)}
+    assert outcomes == {((0, 1, 2, 3), 0), ((), 1), ((0, 1, 2), 1)}
+
+
+def test_what_stalled_on_a_connection_may_arrive_behind_a_newer_one() -> None:
+    arrived = set()
+    for seed in range(100):
+        world, network, one, two = connected(seed)
+        flow = network.stall(ONE, TWO)
+        network.send(ONE, ConnectionId(1), 1)
+        network.send(TWO, ConnectionId(1), 2)
+        world.run(world.now_us + 1_000 * MS)
+        assert (one.messages, two.messages) == ([(ConnectionId(1), 2)], [])
+        flow()
+        world.run(world.now_us + 3_000 * MS)
+        behind_a_newer_one = two.heard[:3] == ["connected", "connected", "received"]
+        arrived.add((len(two.messages), len(two.lost), behind_a_newer_one))
+    assert arrived == {(1, 0, False), (0, 1, False), (1, 1, True)}
+
+
+def test_a_stall_concerns_no_newer_connection() -> None:
+    world, network, one, two = connected(seed=1)
+    network.stall(ONE, TWO)
+    network.reset(ONE, TWO)
+    world.run(world.now_us + 3_000 * MS)
+    network.send(ONE, one.connections[-1].connection, 1)
+    world.run(world.now_us + 1_000 * MS)
+    assert two.messages == [(two.connections[-1].connection, 1)]
 
 
 def test_after_a_reset_both_ends_hear_of_it_and_get_a_new_connection() -> None:

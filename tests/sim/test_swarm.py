@@ -1,4 +1,4 @@
-"""A bounded number of seeds in every run of the tests; campaigns take more, by `python -m zk.sim`."""
+"""A bounded number of seeds in every run of the tests; campaigns take more, by `zk sim`."""
 
 from collections import Counter
 

@@ -212,11 +212,13 @@ class Role(Enum):
 @record
 class RoleChanged:
     """`leader` is 0 if unknown. Clients are served while the role is LEADING, FOLLOWING, or LEARNING with a leader: its
-    state is then the leader's, as of when it came in step."""
+    state is then the leader's, as of when it came in step. `why` says to the operator what ended the role before, where
+    that is not plain."""
 
     role: Role
     epoch: Epoch
     leader: ServerId
+    why: str = ""
 
 
 @record

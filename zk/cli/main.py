@@ -17,6 +17,7 @@ import zk
 from zk.cli import serving
 from zk.cli.console import AuthOption, DirectConsole, ServerOption
 from zk.cli.exits import report
+from zk.cli.sim import sim
 from zk.cli.verbs import VERBS
 
 
@@ -66,12 +67,13 @@ def demo(
 def build() -> typer.Typer:
     """The whole command line."""
     app = typer.Typer(callback=_options, no_args_is_help=True)
-    servers, znodes, tour = "Servers", "Znodes, on --server HOST:PORT[,…] or $ZK_SERVER", "A tour"
+    servers, znodes, tour, proof = "Servers", "Znodes, on --server HOST:PORT[,…] or $ZK_SERVER", "A tour", "Its proof"
     app.command(rich_help_panel=servers)(serving.server)
     app.add_typer(serving.ensemble_app, name="ensemble", rich_help_panel=servers)
     app.add_typer(serving.config_app, name="config", rich_help_panel=servers)
     app.command(rich_help_panel=servers)(serving.salvage)
     app.command(rich_help_panel=tour)(demo)
+    app.command(rich_help_panel=proof)(sim)
     for command in VERBS:
         app.command(rich_help_panel=znodes)(command)
     app.command(rich_help_panel=znodes)(shell)

@@ -186,10 +186,18 @@ class _Server:
         match change.role:
             case Role.LEADING:
                 logger.info("%s leads epoch %d: serving", name, change.epoch)
-            case Role.FOLLOWING | Role.LEARNING if change.leader:
+            case Role.FOLLOWING:
                 logger.info("%s follows server %d in epoch %d: serving", name, change.leader, change.epoch)
+            case Role.LEARNING if change.leader:
+                logger.info(
+                    "%s learns from server %d in epoch %d: serving, without a vote until its disk is admitted",
+                    name,
+                    change.leader,
+                    change.epoch,
+                )
             case _:
-                logger.info("%s is %s (epoch %d)", name, change.role.value, change.epoch)
+                why = f": {change.why}" if change.why else ""
+                logger.info("%s is %s (epoch %d)%s", name, change.role.value, change.epoch, why)
 
     async def _watch_disk_space(self) -> None:
         low = False

@@ -211,6 +211,16 @@ class Ensemble:
         """The server that the first running one takes for the leader."""
         return self.server(next(s for s in self.servers if s.running).wait_until_serving(timeout_s).leader)
 
+    def wait_for_leader(self, other_than: ServerProcess, timeout_s: float = TIMEOUT_S) -> ServerProcess:
+        """Wait until another server than this one leads; to be asked while this one is stopped or dead."""
+        asked = next(server for server in self.servers if server.running and server is not other_than)
+        deadline_s = time.monotonic() + timeout_s
+        while (leader := asked.wait_until_serving(timeout_s).leader) == other_than.id:
+            if time.monotonic() > deadline_s:
+                raise TimeoutError(f"waited {timeout_s} s for another leader than {other_than.id}:\n{asked.log}")
+            time.sleep(AGAIN_S)
+        return self.server(leader)
+
     def wait_until_agreed(self, timeout_s: float = TIMEOUT_S) -> StatusReply:
         """Wait until all servers have a vote and hold the same tree; the leader's status.
 

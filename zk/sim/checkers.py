@@ -16,7 +16,7 @@ from zk.broadcast.engine import Role
 from zk.broadcast.membership import Membership
 from zk.broadcast.records import Entry, EntryKind, Promise, Recovered, SnapshotRef, Truncate
 from zk.model.record import Epoch, ServerId, Zxid, counter_of, epoch_of
-from zk.sim.mirror import NO_EPOCH, Mirror, shape_of
+from zk.sim.mirror import NO_EPOCH, LogShape, Mirror, shape_of
 from zk.sim.trace import zxid_text
 from zk.sim.world import World
 
@@ -61,16 +61,18 @@ class BroadcastChecks:
         self.quorum = len(voters) // 2 + 1
         self.mirrors = {server: Mirror() for server in voters}
         self.on_committed: Callable[[Zxid, bytes], None] = lambda zxid, payload: None
+        self.on_leading: Callable[[Epoch], None] = lambda epoch: None
         self.history: list[tuple[Zxid, bytes]] = []
         self.acknowledged = Zxid(0)
         self.led_since_us = 0  # when the newest leader began to serve
         self._zxids: list[Zxid] = []  # of the history, to search in
         self._entries: dict[Zxid, tuple[Zxid, Entry]] = {}  # each entry ever seen, with its predecessor
         self._lives: dict[ServerId, _Life] = {}
+        self._lost: dict[ServerId, LogShape] = {}  # what was taken from a disk, until its server is counted again
         self._leaders: dict[Epoch, tuple[ServerId, int]] = {}
         self._proposed: dict[bytes, _Proposed] = {}
         self._last_of: dict[tuple[ServerId, int], tuple[Epoch, int]] = {}  # newest delivered proposal of each life
-        self._refused: dict[tuple[ServerId, int], set[int]] = {}
+        self._excused: dict[tuple[ServerId, int], set[int]] = {}  # refused, or like another to the byte
         self._digests: dict[Zxid, str] = {}
         self._configs: tuple[frozenset[ServerId], ...] = (frozenset(voters),)
 
@@ -80,6 +82,7 @@ class BroadcastChecks:
         """A server starts with what its disk gave. `tampered`: the simulation took away what was durable."""
         mirror = self.mirrors[server]
         if tampered:
+            self._lost.setdefault(server, mirror.durable)
             mirror.replace(shape_of(recovered))
         else:
             if recovered.damaged:
@@ -150,6 +153,8 @@ class BroadcastChecks:
             self._proposed[payload] = _Proposed(life, life.proposed)
         else:
             known.times += 1
+            for each, number in ((known.life, known.number), (life, life.proposed)):
+                self._excused.setdefault((each.server, each.incarnation), set()).add(number)
 
     def _appended(self, life: _Life, effect: engine.Append) -> None:
         mirror = self.mirrors[life.server]
@@ -190,12 +195,15 @@ class BroadcastChecks:
         if life.role is Role.LEADING and effect.role is not Role.LEADING:
             self.world.counters["step-down"] += 1
         life.role, life.epoch = effect.role, effect.epoch
+        if effect.role in (Role.FOLLOWING, Role.LEADING):
+            self._lost.pop(life.server, None)
         if effect.role in (Role.LEAD_SYNC, Role.LEADING):
             self._one_leader(life)
         if effect.role is Role.LEADING:
             self._leader_completeness(life)
             self.world.counters["leader"] += 1
             self.led_since_us = self.world.now_us
+            self.on_leading(life.epoch)
 
     def _rejected(self, life: _Life, effect: engine.Rejected) -> None:
         self.world.counters["maybe applied" if effect.maybe_applied else "refused"] += len(effect.tokens)
@@ -206,7 +214,7 @@ class BroadcastChecks:
             elif not effect.maybe_applied:
                 proposed = self._proposed[known[1]]
                 proposed.refused += 1
-                self._refused.setdefault((life.server, life.incarnation), set()).add(proposed.number)
+                self._excused.setdefault((life.server, life.incarnation), set()).add(proposed.number)
 
     def _position(self, zxid: Zxid) -> int:
         """How much of the history lies at or below `zxid`."""
@@ -248,9 +256,15 @@ class BroadcastChecks:
             self.world.fail("integrity", f"{life} delivers {what} at {zxid_text(entry.zxid)}")
 
     def _commit_truth(self, life: _Life, entry: engine.Delivered) -> None:
-        """(4) At its first delivery, an entry is on the disks of a quorum. Source: Zab, phase 3: a leader commits what
-        a quorum has acknowledged, and to acknowledge is to have it on disk."""
-        holders = [server for server, mirror in self.mirrors.items() if mirror.durable.holds(entry.zxid)]
+        """(4) At its first delivery, an entry is on the disks of a quorum, or was, if one was lost while its
+        acknowledgement was on the way. Source: Zab, phase 3: a leader commits what a quorum has acknowledged, and to
+        acknowledge is to have it on disk."""
+        holders = [
+            server
+            for server, mirror in self.mirrors.items()
+            if mirror.durable.holds(entry.zxid)
+            or (server in self._lost and self._lost[server].holds(entry.zxid))
+        ]
         if len(holders) < self.quorum:
             self.world.fail("commit truth", f"{life} delivers {zxid_text(entry.zxid)}, durable only on {holders}")
 
@@ -282,9 +296,9 @@ class BroadcastChecks:
             self.world.fail(
                 "primary order", f"{proposed.life} proposed {proposed.number} behind {number}, delivered so"
             )
-        refused = self._refused.get(key, ())
+        excused = self._excused.get(key, ())
         if epoch == epoch_of(entry.zxid):
-            holes = [missing for missing in range(number + 1, proposed.number) if missing not in refused]
+            holes = [missing for missing in range(number + 1, proposed.number) if missing not in excused]
             if holes:
                 self.world.fail(
                     "primary order", f"{life} delivers proposal {proposed.number} of {proposed.life} without {holes}"

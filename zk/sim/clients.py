@@ -1,44 +1,59 @@
 """Clients of simulated servers: sessions that move, resend what was not answered, watch, go silent and come back.
 
 A client here is a checker more than a client: it knows what it may be told, and holds each answer against the witness.
+What it asks for stands in wishes.py, what its watches must tell in watching.py, what reads must show in answers.py.
 """
 
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NoReturn
 
-from zk.model.errors import APIError, NoNodeError, SessionExpiredError, SessionMovedError, ThrottledError
-from zk.model.events import EventType, WatchEvent
-from zk.model.record import SessionId, Zxid
+from zk.model.errors import APIError, SessionExpiredError, SessionMovedError, ThrottledError
+from zk.model.events import EventType, WatchEvent, WatchMode
+from zk.model.record import ServerId, SessionId, Zxid
 from zk.model.replies import ConnectReply, Reply
 from zk.model.requests import (
+    AddAuth,
+    AddWatch,
     Call,
+    Check,
+    CheckWatches,
     ClientRequest,
     CloseSession,
     Connect,
     Create,
-    CreateMode,
     Delete,
     Exists,
+    GetChildren,
+    GetChildrenPage,
     GetData,
     Multi,
     Ping,
+    RemoveWatches,
+    SetAcl,
     SetData,
     SetWatches,
     Sync,
+    TreeRead,
 )
+from zk.sim.ghost import Ghost
 from zk.sim.links import Link, Links
 from zk.sim.trace import describe, zxid_text
+from zk.sim.walk import Walk
+from zk.sim.watching import PERSISTENT, RECURSIVE, Watching
+from zk.sim.wishes import Wish, Wishes
 from zk.sim.witness import Witness
 from zk.sim.world import MS, World
 
-KEYS = tuple(f"/key-{number}" for number in range(5))
 TIMEOUT_MS = 2_000
+_ANY_ZXID = Zxid(0)
 _OUTSTANDING_MAX = 6
 _FOR_EVER_MS = 1 << 30
 _PATIENCE_MS = 1_200  # without an answer for so long, a client tries another server
 _NEVER_SAID = (SessionExpiredError, SessionMovedError)  # these say nothing about the write itself
+_WRITES = (Create, Delete, SetData, SetAcl, Check, Multi, AddAuth, CloseSession)
 
 
 @dataclass(slots=True)
@@ -48,14 +63,6 @@ class _Asked:
     call: Call
     sent_us: int
     acknowledged: Zxid
-
-
-@dataclass(slots=True)
-class _Watch:
-    """A one-shot watch: the state at `since` was seen with it, where the node was `missing` or not."""
-
-    since: Zxid
-    missing: bool
 
 
 class SimClient:
@@ -72,15 +79,17 @@ class SimClient:
         self.silent_since_us = 0
         self._links = links
         self._witness = witness
+        self._wishes = Wishes(world.wishes, number)
         self._pace_ms = world.wishes.choice((4, 20, 60))
         self._link: Link | None = None
+        self._ghost: Ghost | None = None
         self._ready = False  # whether the connection has its session
+        self._served_by: ServerId | None = None
         self._asked: deque[_Asked] = deque()
         self._xid = 0
         self._silent_until_us = -1_000 * MS
         self._pinged_us = 0
         self._resting = False
-        self._values = 0
         self._begin_session()
         self._soon()
 
@@ -89,9 +98,12 @@ class SimClient:
         self._secret = b""
         self._writes: dict[int, ClientRequest] = {}  # unanswered: they are sent again on the next connection
         self._seen = Zxid(0)  # the newest state that the session was shown
+        self._complete = Zxid(0)  # up to there it was told of everything that it watches
         self._written = Zxid(0)  # its newest write that was answered
-        self._watched: dict[str, _Watch] = {}
-        self._owed: dict[str, EventType] = {}  # what must be told right behind the answer to SetWatches
+        self._watching: Watching | None = None
+        self._streams: set[tuple[WatchMode, str]] = set()  # watches that are to miss nothing
+        self._walk: Walk | None = None
+        self._wishes.begin_session()
 
     # ---- when
 
@@ -101,21 +113,22 @@ class SimClient:
     def _turn(self) -> None:
         self._soon()
         random, now_us = self.world.wishes, self.world.now_us
+        mood, eager, wish = random.randrange(1_200), random.random() < 0.8, self._wishes.next()
         if now_us < self._silent_until_us:
             return
-        if random.randrange(600) == 0 and not self._resting:
+        if mood < 2 and not self._resting:
             self._fall_silent()
         elif self._link is None:
             self._connect()
-        elif self._asked and now_us - self._asked[0].sent_us > _PATIENCE_MS * MS:
-            self._leave()
+        elif (self._asked and now_us - self._asked[0].sent_us > _PATIENCE_MS * MS) or (mood < 6 and self._ready):
+            self._leave(quietly=mood % 2 == 0)
         elif not self._ready:
             pass  # its Connect is under way
         elif now_us - self._pinged_us > TIMEOUT_MS * MS // 3:
             self._pinged_us = now_us
             self._ask(Ping())
-        elif len(self._asked) < _OUTSTANDING_MAX and random.random() < 0.8 and not self._resting:
-            self._ask(self._something())
+        elif len(self._asked) < _OUTSTANDING_MAX and eager and not self._resting:
+            self._wish(wish)
 
     def _fall_silent(self) -> None:
         """Hang, or die: perhaps for longer than the session lasts."""
@@ -141,85 +154,96 @@ class SimClient:
     def _connect(self) -> None:
         self._ready = False
         self._link = self._links.connect(self)
-        if self._link is None:
-            return
-        self._ask(Connect(self.session, self._secret, TIMEOUT_MS, self._seen))
+        if self._link is not None:
+            self._ask(Connect(self.session, self._secret, TIMEOUT_MS, self._seen))
 
-    def _leave(self) -> None:
+    def _leave(self, quietly: bool = False) -> None:
+        """Go; `quietly`: the server does not learn of it."""
         assert self._link is not None
-        self._link.break_off()
+        if quietly and self._ready:
+            self._ghost = Ghost(self.world, self._link, self.name)
+        else:
+            self._link.break_off()
         self._forget_connection()
 
     def _forget_connection(self) -> None:
         self._link = None
         self._asked.clear()
-        self._owed.clear()
 
     def lost(self, link: Link) -> None:
         """The connection broke."""
         if link is self._link:
             self._forget_connection()
 
-    def _attached(self, reply: ConnectReply) -> None:
+    def _attached(self, link: Link, reply: Reply, body: ConnectReply) -> None:
         """Go on where the last connection ended: send again what it did not answer, in the same order."""
-        if self.session and reply.session_id != self.session:
-            self.world.fail("sessions", f"{self.name} asked for {self.session:#x} and got {reply.session_id:#x}")
-        self.world.counters["sessions resumed" if self.session else "sessions opened"] += 1
-        self.session, self._secret, self._ready = reply.session_id, reply.secret, True
+        if self.session and body.session_id != self.session:
+            self.world.fail("sessions", f"{self.name} asked for {self.session:#x} and got {body.session_id:#x}")
+        if reply.zxid < self._seen:
+            self._fail("monotonic reads", f"has seen {zxid_text(self._seen)}, its server {zxid_text(reply.zxid)}")
+        counters = self.world.counters
+        counters["sessions resumed" if self.session else "sessions opened"] += 1
+        counters["session moves"] += bool(self.session) and link.node.server != self._served_by
+        self._served_by = link.node.server
+        self.session, self._secret, self._ready = body.session_id, body.secret, True
+        if self._watching is None:
+            self._watching = Watching(self._witness.ledger, self.session, partial(self._fail, "watches"))
+        self._watching.connected(reply.zxid)
         for xid, request in self._writes.items():
-            self.world.counters["writes resent"] += 1
+            counters["writes resent"] += 1
             self._send(Call(xid, request, floor=min(self._writes)))
-        if self._watched:
-            self.world.counters["watches set again"] += len(self._watched)
-            data = tuple(path for path, watch in self._watched.items() if not watch.missing)
-            exist = tuple(path for path, watch in self._watched.items() if watch.missing)
-            self._ask(SetWatches(self._seen, data, exist))
+        self._watch_again(self._watching)
+        if self._ghost is not None:
+            self._haunt(self._ghost)
+
+    def _watch_again(self, watching: Watching) -> None:
+        streams = {
+            (RECURSIVE if mode is WatchMode.RECURSIVE else PERSISTENT, path): AddWatch(path, mode, self._complete)
+            for mode, path in self._streams
+        }
+        again = watching.to_set_again(self._complete, set(streams))
+        if again is not None:
+            self.world.counters["watches set again"] += 1
+            self._ask(again)
+        for key in streams.keys() & watching.watches.keys():
+            self.world.counters["streams continued"] += 1
+            self._ask(streams[key])
+
+    def _haunt(self, ghost: Ghost) -> None:
+        """The connection left behind tries one more write: the session is here now."""
+        self._xid += 1
+        ghost.call(Call(self._xid, SetData("/key-0", b"of a ghost"), floor=min(self._writes, default=self._xid)))
+        self._ghost = None
 
     # ---- asking
 
-    def _ask(self, request: ClientRequest) -> None:
+    def _wish(self, wish: Wish) -> None:
+        if not self.world.wants():
+            return
+        request = wish.request
+        if self._walk is not None and self._walk.request is not None:
+            if not any(asked.call.request is self._walk.request for asked in self._asked):
+                self._ask(self._walk.request)
+                return
+        elif isinstance(request, GetChildrenPage):
+            self._walk = Walk(self._witness.ledger, request, partial(self._fail, "paging"))
+        if isinstance(request, TreeRead):
+            self._ask(request, self._witness.acknowledged if wish.causal else _ANY_ZXID, wish.linearizable)
+        else:
+            self._ask(request)
+
+    def _ask(self, request: ClientRequest, at_least: Zxid = _ANY_ZXID, linearizable: bool = False) -> None:
         self._xid += 1
-        linearizable = isinstance(request, GetData | Exists) and self.world.wishes.random() < 0.3
-        if isinstance(request, (Create, Delete, SetData, Multi, CloseSession)):
+        if isinstance(request, _WRITES):
             self._writes[self._xid] = request
             self._send(Call(self._xid, request, floor=min(self._writes)))
         else:
-            at_least = self._witness.acknowledged if self.world.wishes.random() < 0.1 else Zxid(0)
             self._send(Call(self._xid, request, at_least=at_least, linearizable=linearizable))
 
     def _send(self, call: Call) -> None:
         assert self._link is not None
         self._asked.append(_Asked(call, self.world.now_us, self._witness.acknowledged))
         self._link.send((call,))
-
-    def _something(self) -> ClientRequest:
-        random = self.world.wishes
-        key = random.choice(KEYS)
-        draw = random.random()
-        if draw < 0.25:
-            return GetData(key, watch=random.random() < 0.3)
-        if draw < 0.35:
-            return Exists(key, watch=random.random() < 0.3)
-        if draw < 0.65:
-            return SetData(key, self._value())
-        if draw < 0.78:
-            return Create(key, self._value())
-        if draw < 0.82:
-            return Delete(key)
-        if draw < 0.88:
-            return Multi((SetData(key, self._value()), SetData(random.choice(KEYS), self._value())))
-        if draw < 0.95:
-            mode = random.choice((CreateMode.PERSISTENT_SEQUENTIAL, CreateMode.EPHEMERAL_SEQUENTIAL))
-            return Create(f"/of-{self.number}-", self._value(), mode=mode)
-        if draw < 0.97:
-            return Create(f"/owned-{self.number}", self._value(), mode=CreateMode.EPHEMERAL)
-        if draw < 0.998:
-            return Sync()
-        return CloseSession()
-
-    def _value(self) -> bytes:
-        self._values += 1
-        return b"%d of client %d" % (self._values, self.number)
 
     # ---- being told
 
@@ -233,13 +257,19 @@ class SimClient:
             if isinstance(item, WatchEvent):
                 self._fired(item)
             else:
-                self._answered(item)
+                self._answered(link, item)
 
-    def _answered(self, reply: Reply) -> None:
+    def _fired(self, event: WatchEvent) -> None:
+        if self._watching is None:
+            self._fail("watches", f"is told {describe(event)} without a session")
+        self._watching.told(event)
+        self._seen = max(self._seen, event.zxid)
+        self._complete = max(self._complete, Zxid(event.zxid - 1))  # the transaction may have more to tell
+        self.world.counters["resyncs" if event.type is EventType.RESYNC else "watch events"] += 1
+
+    def _answered(self, link: Link, reply: Reply) -> None:
         if not self._asked or self._asked[0].call.xid != reply.xid:
             self._fail("fifo", f"got the answer {reply.xid}, waits for {[asked.call.xid for asked in self._asked]}")
-        if self._owed:
-            self._fail("watches", f"came back, and is not told of {self._owed}")
         asked = self._asked.popleft()
         request, body = asked.call.request, reply.body
         self.answered_us = self.world.now_us
@@ -251,7 +281,7 @@ class SimClient:
             return  # the connection is about to end
         if isinstance(request, Connect):
             if isinstance(body, ConnectReply):
-                self._attached(body)
+                self._attached(link, reply, body)
             elif not isinstance(body, ThrottledError):
                 self._fail("sessions", f"to connect is answered {body!r}")
         elif asked.call.xid in self._writes:
@@ -279,81 +309,53 @@ class SimClient:
         if reply.zxid <= self._written:
             self._fail("fifo", f"write {xid} was done at {zxid_text(reply.zxid)}, before the one in front of it")
         self._written = reply.zxid
-        self._seen = max(self._seen, reply.zxid)
-        self._no_watch_missed(reply)
+        self._told_up_to(reply.zxid)
+
+    def _told_up_to(self, zxid: Zxid) -> None:
+        """An answer shows `zxid`: whatever is watched was told up to there."""
+        assert self._watching is not None
+        self._seen = max(self._seen, zxid)
+        self._complete = max(self._complete, zxid)
+        self._watching.answered(zxid)
 
     def _read_answered(self, asked: _Asked, reply: Reply) -> None:
         """(13, 15) A session never sees time go back, or less than it asked for; a linearizable read, or a sync, sees
         every write acknowledged before its call. Source: semantics of reads."""
-        call, body = asked.call, reply.body
-        if reply.zxid < self._seen:
-            self._fail("monotonic reads", f"reads at {zxid_text(reply.zxid)}, has seen {zxid_text(self._seen)}")
-        self._seen = reply.zxid
-        request = call.request
-        if isinstance(request, SetWatches):
-            self._watches_set(request, reply)
-        if reply.zxid < call.at_least:
-            self._fail("causal reads", f"reads at {zxid_text(reply.zxid)}, asked for {zxid_text(call.at_least)}")
-        if (call.linearizable or isinstance(request, Sync)) and reply.zxid < asked.acknowledged:
+        call, zxid = asked.call, reply.zxid
+        if zxid < self._seen:
+            self._fail("monotonic reads", f"reads at {zxid_text(zxid)}, has seen {zxid_text(self._seen)}")
+        if zxid < call.at_least:
+            self._fail("causal reads", f"reads at {zxid_text(zxid)}, asked for {zxid_text(call.at_least)}")
+        if (call.linearizable or isinstance(call.request, Sync)) and zxid < asked.acknowledged:
             self._fail(
                 "linearizable reads",
-                f"{describe(request)} sees {zxid_text(reply.zxid)}; {zxid_text(asked.acknowledged)} was acknowledged",
+                f"{describe(call.request)} sees {zxid_text(zxid)}; {zxid_text(asked.acknowledged)} was acknowledged",
             )
-        if isinstance(request, GetData):
-            self._witness.read_answered(request.path, reply.zxid, body)
-        self._no_watch_missed(reply)
-        if isinstance(request, GetData | Exists) and request.watch:
-            missing = isinstance(body, NoNodeError)
-            if (missing and isinstance(request, Exists)) or not isinstance(body, APIError):
-                self._watched[request.path] = _Watch(reply.zxid, missing)
+        self._told_up_to(zxid)
+        self._read_content(call.request, reply)
 
-    # ---- watches
-
-    def _fired(self, event: WatchEvent) -> None:
-        """(17) A one-shot watch tells the first change behind the read that set it, once. Source: semantics of
-        watches."""
-        self.world.counters["watch events"] += 1
-        if event.path in self._owed:
-            expected = self._owed.pop(event.path)
-            if event.type is not expected:
-                self._fail("watches", f"is told {describe(event)} after it came back, and not {expected.name}")
-            return
-        watch = self._watched.pop(event.path, None)
-        if watch is None:
-            self._fail("watches", f"is told {describe(event)} and watches nothing there")
-        change = self._witness.first_change(event.path, watch.since, event.zxid)
-        if change is None or (change.zxid, change.type) != (event.zxid, event.type):
-            self._fail("watches", f"is told {describe(event)}, watching since {zxid_text(watch.since)}: {change}")
-
-    def _watches_set(self, request: SetWatches, reply: Reply) -> None:
-        """(17) What happened to a watched node while its client was away is told when it comes back, or the watch
-        stands again. Source: semantics of watches, reconnect."""
-        for path, watch in list(self._watched.items()):
-            version = self._witness.version_at(path, reply.zxid)
-            node = None if version is None else version.node
-            if watch.missing:
-                happened = None if node is None else EventType.CREATED
-            elif node is None:
-                happened = EventType.DELETED
-            else:
-                happened = EventType.DATA_CHANGED if node.mzxid > request.since else None
-            if happened is None:
-                watch.since = reply.zxid
-            else:
-                del self._watched[path]
-                self._owed[path] = happened
-
-    def _no_watch_missed(self, reply: Reply) -> None:
-        """(17) No answer shows a state beyond a watched change that was not told. Source: semantics of watches."""
-        if any(isinstance(asked.call.request, SetWatches) for asked in self._asked):
-            return  # they are not in force yet
-        for path, watch in self._watched.items():
-            change = self._witness.first_change(path, watch.since, reply.zxid)
-            if change is not None:
-                self._fail(
-                    "watches",
-                    f"sees {zxid_text(reply.zxid)}, but was not told that {path} changed at {zxid_text(change.zxid)}",
-                )
+    def _read_content(self, request: ClientRequest, reply: Reply) -> None:
+        assert self._watching is not None
+        zxid, body = reply.zxid, reply.body
+        match request:
+            case SetWatches():
+                self._watching.set_again(request, zxid)
+            case AddWatch():
+                self._watching.added(request, zxid)
+                if request.since is not None:
+                    self._streams.add((request.mode, request.path))
+            case RemoveWatches() | CheckWatches():
+                self._watching.removed(request, body)
+            case _ if isinstance(request, TreeRead):
+                self._witness.read_answered(self.session, request, zxid, body)
+                if isinstance(request, GetData | Exists | GetChildren):
+                    if request.watch:
+                        self._watching.read(request, zxid, body)
+                    if not isinstance(body, APIError):
+                        self._wishes.seen(request.path, body, zxid)
+                if self._walk is not None and request is self._walk.request:
+                    self._walk.answered(zxid, body)
+                    self.world.counters["walks"] += self._walk.request is None and self._walk.pages > 1
 
     def _fail(self, invariant: str, detail: str) -> NoReturn:
         self.world.fail(invariant, f"{self.name} (session {self.session:#x}) {detail}")

@@ -3,6 +3,11 @@
 The names are those of `World.counters`; whoever adds a thing that can happen adds its name here.
 """
 
+from collections.abc import Mapping
+
+SEEDS_MIN = 100
+"""So many runs, varied as a campaign varies them, must have seen everything."""
+
 BROADCAST = (
     "deliver",
     "install",
@@ -28,7 +33,27 @@ SERVICE = (
     "sessions resumed",
     "sessions expired",
     "writes resent",
+    "session moves",
+    "expiries",
+    "stale session refused",
+    "ghosts refused",
+    "dedup hits",
+    "failed multis",
+    "refused by acl",
+    "reads refused by acl",
+    "quota exceeded",
+    "container reaped",
+    "ttl node reaped",
+    "reap void",
     "watches set again",
     "watch events",
+    "streams continued",
+    "resyncs",
+    "walks",
 )
 """Where whole servers run with their clients."""
+
+
+def unseen(counters: Mapping[str, int]) -> tuple[str, ...]:
+    """What a campaign with these counters has never met."""
+    return tuple(name for name in BROADCAST + SERVICE if not counters.get(name))

@@ -2,11 +2,12 @@
 
 It owns connections, delays, blocked directions and reconnecting. The two ends of a connection learn of its beginning
 and its end at different times, by serial numbers of their own; what was under way when a connection broke may or may
-not arrive. A blocked direction stalls: its messages arrive late when it opens again, unless the connection breaks.
-Messages travel as values; now and then one is sent through `codec`, the wire's own encoding.
+not arrive. A blocked direction stalls: its messages arrive late when it opens again, unless the connection breaks. One
+connection alone may stall too, and what it held back arrive when there is a newer one. Messages travel as values; now
+and then one is sent through `codec`, the wire's own encoding.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Generic, Protocol, TypeVar
@@ -20,8 +21,9 @@ M = TypeVar("M")
 """What travels: messages of the engine, or of a whole replica."""
 _Received = TypeVar("_Received", contravariant=True)
 
-_SPIKE_ONE_IN = 200
-_CODEC_ONE_IN = 16
+_SPIKE_SHARE = 1 / 200
+_CODEC_SHARE = 1 / 16
+_HALF_OPEN_SHARE = 0.2
 
 
 class Station(Protocol[_Received]):
@@ -38,11 +40,14 @@ class Station(Protocol[_Received]):
 
 @dataclass(slots=True, eq=False)
 class _End(Generic[M]):
-    """One server's end of a connection. `outgoing` is what the block in its direction holds back."""
+    """One server's end of a connection. `stalled` is what a block in its direction, or a stall of it alone, holds
+    back."""
 
     server: ServerId
+    peer: ServerId
     serial: ConnectionId
     open: bool = False  # the server has been told that it stands, and not yet that it is gone
+    stalls: bool = False
     clear_us: int = 0  # nothing sent from here arrives before: order within the direction
     stalled: list[M] = field(default_factory=list)
 
@@ -52,8 +57,10 @@ class _Connection(Generic[M]):
     ends: dict[ServerId, _End[M]]
     broken: bool = False  # nothing more is taken in for sending; the ends may not know yet
 
-    def far(self, server: ServerId) -> _End[M]:
-        return next(end for other, end in self.ends.items() if other != server)
+    def ways(self) -> Iterator[tuple[_End[M], _End[M]]]:
+        """Each end with the far one that it sends to."""
+        for end in self.ends.values():
+            yield end, self.ends[end.peer]
 
 
 class Network(Generic[M]):
@@ -98,16 +105,18 @@ class Network(Generic[M]):
         connection = self._by_end.get((sender, serial))
         if connection is None or connection.broken:
             return
-        if self._codec is not None and self.world.random.randrange(_CODEC_ONE_IN) == 0:
+        if self._codec is not None and self.world.random.random() < _CODEC_SHARE:
             message = self._codec(message)
-        end, far = connection.ends[sender], connection.far(sender)
-        from_type = self._stalls_from.get((sender, far.server))
-        if from_type is not None and isinstance(message, from_type):
-            self.block(sender, far.server)
-        if (sender, far.server) in self._blocked:
+        end = connection.ends[sender]
+        way = sender, end.peer
+        if self._stalls_from:
+            from_type = self._stalls_from.get(way)
+            if from_type is not None and isinstance(message, from_type):
+                self.block(*way)
+        if end.stalls or way in self._blocked:
             end.stalled.append(message)
         else:
-            self._carry(end, far, message)
+            self._carry(end, connection.ends[end.peer], message)
 
     def close(self, server: ServerId, serial: ConnectionId) -> None:
         """`server` itself closes a connection."""
@@ -122,6 +131,15 @@ class Network(Generic[M]):
         connection = self._current.get(frozenset((one, other)))
         if connection is not None:
             self._break(connection)
+
+    def stall(self, sender: ServerId, receiver: ServerId) -> Callable[[], None]:
+        """What is sent on the connection that stands now does not arrive until the answer is called: then it does,
+        or the connection breaks. A newer connection is not concerned."""
+        connection = self._current.get(frozenset((sender, receiver)))
+        if connection is None:
+            return lambda: None
+        connection.ends[sender].stalls = True
+        return partial(self._flow, connection, sender)
 
     def block(self, sender: ServerId, receiver: ServerId) -> None:
         """Nothing arrives in this direction until it is opened."""
@@ -148,7 +166,11 @@ class Network(Generic[M]):
     def open_all(self) -> None:
         """Every direction is open again: of each connection, what stalled arrives now, or the connection breaks."""
         self._stalls_from.clear()
-        for sender, receiver in sorted(self._blocked):
+        self.heal(sorted(self._blocked))
+
+    def heal(self, directions: Iterable[tuple[ServerId, ServerId]]) -> None:
+        """The same for these directions."""
+        for sender, receiver in directions:
             if self.stalled(sender, receiver) and self.world.random.random() < 0.5:
                 self.reset(sender, receiver)
             self.open(sender, receiver)
@@ -158,30 +180,50 @@ class Network(Generic[M]):
         self._stalls_from.pop((sender, receiver), None)
         self._blocked.discard((sender, receiver))
         connection = self._current.get(frozenset((sender, receiver)))
-        if connection is not None:
-            end, far = connection.ends[sender], connection.ends[receiver]
-            stalled, end.stalled = end.stalled, []
-            for message in stalled:
-                self._carry(end, far, message)
+        if connection is not None and not connection.ends[sender].stalls:
+            self._deliver_stalled(connection.ends[sender], connection.ends[receiver])
 
     def calm(self) -> None:
         """No more faults: everything opens, delays are short, and who is not connected soon is."""
         self.spikes = False
+        for connection in self._current.values():
+            for end, _ in connection.ways():
+                end.stalls = False
+        self.heal([(end.server, end.peer) for connection in self._current.values() for end, _ in connection.ways()])
         self.open_all()
 
     # ---- inside
 
     def _delay_us(self) -> int:
         random = self.world.random
-        if self.spikes and random.randrange(_SPIKE_ONE_IN) == 0:
+        if self.spikes and random.random() < _SPIKE_SHARE:
             return random.randrange(10 * MS, 500 * MS)
         share = random.random()
         return int((0.1 + 8 * share**4) * MS)
 
     def _carry(self, end: _End[M], far: _End[M], message: M) -> None:
-        end.clear_us = max(end.clear_us, self.world.now_us + self._delay_us())
-        sender = end.server
-        self.world.after(end.clear_us - self.world.now_us, lambda: self._arrive(sender, far, message))
+        now_us = self.world.now_us
+        clear_us = now_us + self._delay_us()
+        if clear_us < end.clear_us:
+            clear_us = end.clear_us
+        end.clear_us = clear_us
+        self.world.after(clear_us - now_us, partial(self._arrive, end.server, far, message))
+
+    def _deliver_stalled(self, end: _End[M], far: _End[M]) -> None:
+        stalled, end.stalled = end.stalled, []
+        for message in stalled:
+            self._carry(end, far, message)
+
+    def _flow(self, connection: _Connection[M], sender: ServerId) -> None:
+        """A stall is over."""
+        end = connection.ends[sender]
+        if connection.broken or not end.stalls:
+            return
+        end.stalls = False
+        if self.world.random.random() < 0.5:
+            self._break(connection)
+        elif (sender, end.peer) not in self._blocked:
+            self._deliver_stalled(end, connection.ends[end.peer])
 
     def _arrive(self, sender: ServerId, far: _End[M], message: M) -> None:
         if far.open:
@@ -200,7 +242,7 @@ class Network(Generic[M]):
             self._connect_after(one, other, self.world.random.randrange(20 * MS, 200 * MS))
             return
         connection: _Connection[M] = _Connection(
-            {server: _End(server, self._next_serial(server)) for server in (one, other)}
+            {server: _End(server, peer, self._next_serial(server)) for server, peer in ((one, other), (other, one))}
         )
         self._current[pair] = connection
         for server, peer in ((one, other), (other, one)):
@@ -225,18 +267,23 @@ class Network(Generic[M]):
         if connection.broken:
             return
         connection.broken = True
-        one, other = connection.ends.values()
         del self._current[frozenset(connection.ends)]
         random = self.world.random
-        for end, peer in ((one, other.server), (other, one.server)):
+        for end, far in connection.ways():
+            told_us = random.randrange(0, 40 * MS)
+            if self.spikes and random.random() < _HALF_OPEN_SHARE:
+                # the far end hears the rest, then of the end: long after this one, and behind a newer connection
+                end.clear_us = max(end.clear_us, self.world.now_us + random.randrange(10 * MS, 1_500 * MS))
+                self._deliver_stalled(end, far)
+                told_us += end.clear_us - self.world.now_us
+                self.world.counters["half-open connection"] += 1
             end.stalled.clear()
-            late_ms = 40 if random.random() < 0.9 or not self.spikes else 1500
-            self.world.after(random.randrange(0, late_ms * MS), partial(self._closed, end, peer))
-        self._connect_after(one.server, other.server, random.randrange(5 * MS, 200 * MS))
+            self.world.after(told_us, partial(self._closed, far))
+        self._connect_after(*connection.ends, random.randrange(5 * MS, 200 * MS))
 
-    def _closed(self, end: _End[M], peer: ServerId) -> None:
+    def _closed(self, end: _End[M]) -> None:
         self._by_end.pop((end.server, end.serial), None)
         if end.open:
             end.open = False
-            self.world.log(str(end.server), f"disconnected from {peer}, #{end.serial}")
-            self._stations[end.server].peer_disconnected(PeerDisconnected(peer, end.serial))
+            self.world.log(str(end.server), f"disconnected from {end.peer}, #{end.serial}")
+            self._stations[end.server].peer_disconnected(PeerDisconnected(end.peer, end.serial))

@@ -33,7 +33,7 @@ class Plan:
     """One run. Equal plans give equal runs, to the last event.
 
     Faults are numbered from 1 as they come up, and so are the wishes of clients. With `only_faults` or `only_wishes`
-    no other ones take place: that is how a violating run is made shorter.
+    no other ones take place; with `war_ms`, peace comes then: that is how a violating run is made shorter.
     """
 
     seed: int
@@ -42,3 +42,9 @@ class Plan:
     layer: Layer = Layer.SERVICE
     only_faults: frozenset[int] | None = None
     only_wishes: frozenset[int] | None = None
+    war_ms: int | None = None
+
+    @property
+    def peace_ms(self) -> int:
+        """When faults end."""
+        return self.mode.war_ms if self.war_ms is None else self.war_ms

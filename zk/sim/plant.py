@@ -4,9 +4,10 @@ They live beside the tests, a tuple `PLANTS` in each module of a folder; here is
 """
 
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from importlib.util import module_from_spec, spec_from_file_location
+from inspect import signature
 from pathlib import Path
 
 from zk.model.record import record
@@ -28,6 +29,38 @@ class Plant:
     layer: Layer = Layer.SERVICE
     mode: Mode = Mode.UNIFORM
     servers: int = 3
+
+
+@contextmanager
+def patched(*changes: tuple[object, str, object]) -> Iterator[None]:
+    """In force within the `with` block: each (class or module, name, replacement).
+
+    A replacement for what is no longer there, or takes other arguments by now, would plant nothing: that is an
+    AssertionError, at once.
+    """
+    originals = []
+    for target, name, replacement in changes:
+        assert name in vars(target), f"{target!r} has no {name!r}: the plant does not fit the code any more"
+        original = vars(target)[name]
+        if callable(original) and not isinstance(original, type):
+            assert callable(replacement), f"{name!r} of {target!r} is a function: the plant does not fit it"
+            assert list(signature(original).parameters) == list(signature(replacement).parameters), (
+                f"{name!r} of {target!r} takes other arguments than the plant's replacement"
+            )
+        originals.append(original)
+    try:
+        for target, name, replacement in changes:
+            setattr(target, name, replacement)
+        yield
+    finally:
+        for (target, name, _), original in zip(changes, originals, strict=True):
+            setattr(target, name, original)
+
+
+def plants_folder() -> Path | None:
+    """Where the plants are: in the source checkout that this package belongs to, or that one stands in."""
+    roots = (Path(__file__).parents[2], Path.cwd())
+    return next((folder for root in roots if (folder := root / "tests" / "sim" / "plants").is_dir()), None)
 
 
 def load_plants(folder: Path) -> Mapping[str, Plant]:

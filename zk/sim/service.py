@@ -49,8 +49,7 @@ class ReplicaServer:
         return self.replica.tree.zxid
 
     def tick(self, now_ms: int, wall_ms: int) -> list[Effect]:
-        if self._random.randrange(50) == 0:
-            self._witness.same_state(self.server, self.replica.tree)
+        self._witness.same_state(self.server, self.replica.tree)
         return self.replica.step(now_ms, Tick(wall_ms))
 
     def received(

@@ -6,6 +6,7 @@ thinnest. Neither finds everything that the other does.
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from random import Random
@@ -33,7 +34,7 @@ from zk.sim.trace import Trace, describe, zxid_text
 from zk.sim.watched import WatchedEngine
 from zk.sim.witness import Witness
 from zk.sim.workload import BroadcastWorkload
-from zk.sim.world import MS, World
+from zk.sim.world import MS, TimeIsUp, World
 from zk.storage.store import Options
 from zk.wire.peer import MAGIC, Hello, PeerReader, encode
 
@@ -48,22 +49,21 @@ CLIENTS = 5
 
 @record
 class Result:
-    """A run without a violation. `counters` says how often what happened: a campaign that never saw a truncation has
-    proved nothing about truncations."""
+    """A run without a violation: how much happened, in how much of its own time, and, by name, how often what did."""
 
-    seed: int
+    plan: Plan
     events: int
-    committed: int
+    time_ms: float
     counters: Counter[str]
 
 
 class _Stage(Generic[M]):
     """What a run of either kind takes place on. `add_nodes` comes before anything else."""
 
-    def __init__(self, plan: Plan, trace: Trace | None) -> None:
-        self.world = World(plan.seed, trace, plan.only_faults, plan.only_wishes)
-        self.random = self.world.random
-        self.mode = plan.mode
+    def __init__(self, plan: Plan, world: World) -> None:
+        self.world = world
+        self.random = world.random
+        self.plan = plan
         self.voters = tuple(ServerId(number) for number in range(1, plan.servers + 1))
         self._tuning = _tuning(self.random, self.voters)
         self.checks = BroadcastChecks(self.world, self.voters, self._tuning.initial_counter)
@@ -77,7 +77,7 @@ class _Stage(Generic[M]):
         network: Network[Message | ReplicaMessage] = Network(self.world, self.voters, codec)
         options = _options(self.random)
         self.nodes = [Node(self.world, network, self.checks, voter, build, TICK_MS, options) for voter in self.voters]
-        self.faults = Faults(self.world, network, self.nodes, focused=self.mode is Mode.FOCUSED)
+        self.faults = Faults(self.world, network, self.nodes, focused=self.plan.mode is Mode.FOCUSED)
         return self.nodes
 
     def war_and_peace(self, truce: Callable[[], None]) -> None:
@@ -86,24 +86,25 @@ class _Stage(Generic[M]):
         for node in self.nodes:
             world.after(0, node.start)
         world.after(0, self.faults.war)
-        world.run(self.mode.war_ms * MS)
+        world.run(self.plan.peace_ms * MS)
         world.after(0, truce)
         world.after(0, self.faults.peace)
-        world.run(world.now_us + self.mode.settle_ms * MS)
-
-    def result(self) -> Result:
-        return Result(self.world.seed, self.world.events, len(self.checks.history), self.world.counters)
+        world.run(world.now_us + self.plan.mode.settle_ms * MS)
 
 
-def run(plan: Plan, trace: Trace | None = None) -> Result:
-    """Do one run. Raises Violation at the first breach of an invariant."""
-    return _run_broadcast(plan, trace) if plan.layer is Layer.BROADCAST else _run_service(plan, trace)
+def run(plan: Plan, trace: Trace | None = None, stop_ms: int | None = None) -> Result:
+    """Do one run; with `stop_ms`, only so much of it. Raises Violation at the first breach of an invariant."""
+    world = World(plan.seed, trace, plan.only_faults, plan.only_wishes, stop_ms)
+    play = _play_broadcast if plan.layer is Layer.BROADCAST else _play_service
+    with suppress(TimeIsUp):
+        play(plan, world)
+    return Result(plan, world.events, world.now_us / MS, world.counters)
 
 
-def _run_broadcast(plan: Plan, trace: Trace | None) -> Result:
+def _play_broadcast(plan: Plan, world: World) -> None:
     """Bare engines, which are asked to order this and that."""
-    stage: _Stage[LogServer] = _Stage(plan, trace)
-    world, checks = stage.world, stage.checks
+    stage: _Stage[LogServer] = _Stage(plan, world)
+    checks = stage.checks
 
     def build(node: Node[LogServer], recovered: Recovered, state: Sequence[bytes] | None) -> LogServer:
         inner = Zab(stage.config(node.server), recovered, stage.random, node.now_ms)
@@ -121,18 +122,19 @@ def _run_broadcast(plan: Plan, trace: Trace | None) -> Result:
     if len(checks.history) == before:
         world.fail("liveness", "in peace, a write did not commit")
     everyone_is_at_the_end(world, nodes, checks.history[-1][0])
-    return stage.result()
 
 
-def _run_service(plan: Plan, trace: Trace | None) -> Result:
+def _play_service(plan: Plan, world: World) -> None:
     """Whole replicas and their clients."""
-    stage: _Stage[ReplicaServer] = _Stage(plan, trace)
-    world, checks, random = stage.world, stage.checks, stage.random
+    stage: _Stage[ReplicaServer] = _Stage(plan, world)
+    checks, random = stage.checks, stage.random
     witness = Witness(world)
     checks.on_committed = witness.committed
+    checks.on_leading = witness.leading
     common = ReplicaConfig(
         stage.config(stage.voters[0]),
-        limits=Limits(session_timeout_ms_min=TIMEOUT_MS),
+        limits=Limits(session_timeout_ms_min=TIMEOUT_MS, history_changes_max=random.choice((20, 200, 100_000))),
+        reap_interval_ms=random.choice((50, 400)),
         snapshot_every_txns=random.choice((50, 300, 100_000)),
         digest_every_txns=16,
         snapshot_nodes_per_slice=random.choice((5, 2_000)),
@@ -156,9 +158,8 @@ def _run_service(plan: Plan, trace: Trace | None) -> Result:
     everyone_is_at_the_end(world, nodes, end)
     for node in nodes:
         assert node.machine is not None
-        witness.same_state(node.server, node.machine.replica.tree)
+        witness.equal_states(node.server, node.machine.replica.tree)
         witness.no_ephemeral_outlives_its_session(node.server, node.machine.replica.tree)
-    return stage.result()
 
 
 def _options(random: Random) -> Options:

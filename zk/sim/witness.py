@@ -1,36 +1,39 @@
-"""What must hold for clients: the history of the broadcast, applied once more by nobody's server, is the witness that
-every answer is held against.
+"""What must hold for clients: every transaction of the history is applied once more, by nobody's server, and every
+answer and every server's state is held against what came of it.
 
-The tree of the witness is the production code's: what is checked here is order, loss and repetition, not the semantics
-of single operations (those have a model of their own in the tests of the tree).
+Two witnesses that know nothing of each other: a production tree, for its digest, and the ledger, the naive twin by
+which the tree itself is judged. What holds for the calls of one client stands in clients.py, for its watches in
+watching.py.
 """
 
-from bisect import bisect_right
-from collections.abc import Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import fields
+from typing import TypeVar
 
-from zk.model.errors import APIError, NoNodeError, SessionMovedError
-from zk.model.events import EventType
-from zk.model.record import SessionId, Zxid
-from zk.model.replies import Body
-from zk.model.requests import ExpireSession
+from zk.model.acl import Acl, Identity
+from zk.model.errors import APIError, NoAuthError, QuotaExceededError, SessionExpiredError, SessionMovedError
+from zk.model.record import Epoch, SessionId, Zxid, counter_of, epoch_of
+from zk.model.replies import DONE, Body
+from zk.model.requests import CloseSession, Create, CreateMode, ExpireSession, Multi, Reap, TreeRead, Txn
+from zk.model.session import Session
 from zk.model.znode import Znode
+from zk.sim.answers import Answers, agrees
+from zk.sim.ledger import QUOTA, Ledger, Posted
 from zk.sim.trace import describe, zxid_text
 from zk.sim.world import MS, World
-from zk.tree.tree import Tree
+from zk.tree import digest
+from zk.tree.tree import Applied, Tree
 from zk.wire import txn as txn_codec
+
+T = TypeVar("T", Znode, Session)
 
 DRIFT = 0.04
 """How far two clocks of ±2 % can part."""
 
-
-@dataclass(slots=True)
-class Version:
-    """What a path held from `zxid` on; `node` None: nothing."""
-
-    zxid: Zxid
-    type: EventType
-    node: Znode | None
+DIGEST_EVERY_TXNS = 8
+COMPARED_EVERY = 25
+_NOT_TRIED = (SessionMovedError, SessionExpiredError)
+_SESSION_FIELDS = ("secret", "timeout_ms", "identities", "generation", "n", "floor", "answers")
 
 
 class Witness:
@@ -39,34 +42,155 @@ class Witness:
     def __init__(self, world: World) -> None:
         self.world = world
         self.tree = Tree()
+        self.ledger = Ledger()
         self.acknowledged = Zxid(0)  # the highest write that any client knows of
+        self._led_us: dict[Epoch, int] = {}  # since when each epoch's leader serves
         self._alive_us: dict[SessionId, int] = {}  # when a client last sent an answered sign of life; -1: it gave up
         self._results: dict[tuple[SessionId, int], tuple[Zxid, Body | APIError]] = {}
-        self._versions: dict[str, list[Version]] = {}
+        self._digests: dict[Zxid, str] = {}
+        self._looks = 0
 
     def committed(self, zxid: Zxid, payload: bytes) -> None:
         """The next transaction of the history."""
         txn = txn_codec.decode(payload)
-        session = self.tree.sessions.get(txn.session_id)
-        expiring = self.tree.sessions.get(txn.request.session_id) if isinstance(txn.request, ExpireSession) else None
+        expiring = self.ledger.sessions.get(txn.request.session_id) if isinstance(txn.request, ExpireSession) else None
         applied = self.tree.apply(zxid, txn)
-        for change in applied.changes:
-            versions = self._versions.setdefault(change.path, [])
-            versions.append(Version(zxid, change.type, self.tree.znodes.get(change.path)))
-        if txn.xid and session is not None and not isinstance(applied.body, SessionMovedError):
-            self._exactly_once((txn.session_id, txn.xid), applied.zxid, applied.body, changed=bool(applied.changes))
-        if expiring is not None and applied.closed:
-            self._expires_when_silent(expiring.id, expiring.timeout_ms)
+        posted = self.ledger.post(zxid, txn)
+        if posted.known is not None:
+            self._exactly_once(txn, applied, posted.known)
+        else:
+            self._done_as_documented(txn, applied, posted)
+            if txn.session_id and posted.outcome not in _NOT_TRIED:
+                self._results[txn.session_id, txn.xid] = (zxid, applied.body)
+                self.ledger.keep_answer(txn.session_id, txn.xid, applied.body)
+        if expiring is not None and posted.closed:
+            assert isinstance(txn.request, ExpireSession)
+            self._expires_when_silent(txn.request.session_id, expiring.timeout_ms)
+            self._expires_no_sooner_than_a_timeout_after_an_election(zxid, expiring.timeout_ms)
+        self._count(txn, posted)
+        if counter_of(zxid) % DIGEST_EVERY_TXNS == 0:
+            self._digests[zxid] = self.tree.digest()
 
-    # ---- the invariants
+    def leading(self, epoch: Epoch) -> None:
+        """A leader begins to serve."""
+        self._led_us[epoch] = self.world.now_us
 
-    def _exactly_once(self, write: tuple[SessionId, int], zxid: Zxid, body: Body | APIError, *, changed: bool) -> None:
-        """(12) However often a write is sent, it is done once, and has one answer. Source: semantics of sessions."""
-        known = self._results.get(write)
-        if known is None:
-            self._results[write] = (zxid, body)
-        elif changed or known != (zxid, body):
-            self.world.fail("exactly once", f"session {write[0]:#x} write {write[1]}: {known} and again {body}")
+    def _count(self, txn: Txn, posted: Posted) -> None:
+        counters = self.world.counters
+        request, outcome = txn.request, posted.outcome
+        if posted.known is not None:
+            counters["dedup hits"] += 1
+        elif outcome is SessionMovedError:
+            counters["stale session refused"] += 1
+        elif outcome is NoAuthError:
+            counters["refused by acl"] += 1
+        elif outcome is QuotaExceededError:
+            counters["quota exceeded"] += 1
+        elif isinstance(request, Multi) and _failed(posted):
+            counters["failed multis"] += 1
+        elif isinstance(request, Reap):
+            gone = self.ledger.node_at(request.path, Zxid(posted.zxid - 1))
+            kind = "container" if gone is not None and gone.mode is CreateMode.CONTAINER else "ttl node"
+            counters["reap void" if _failed(posted) else f"{kind} reaped"] += 1
+        elif isinstance(request, ExpireSession):
+            counters["expiries" if posted.closed else "expiry void"] += 1
+
+    # ---- (12) what is done
+
+    def _exactly_once(self, txn: Txn, applied: Applied, known: tuple[Zxid, Body | APIError]) -> None:
+        """(12) However often a write is sent, it is done once, and has one answer. Source: semantics, exactly once."""
+        if applied.changes or (applied.zxid, applied.body) != known:
+            self.world.fail(
+                "exactly once", f"session {txn.session_id:#x} write {txn.xid}: {known} and again {applied.body}"
+            )
+
+    def _done_as_documented(self, txn: Txn, applied: Applied, posted: Posted) -> None:
+        """(12) A write does what the semantics say, answers so, and does nothing else. Source: docs/semantics.md."""
+        wrong = self._contradiction(applied, posted)
+        if not wrong:
+            return
+        wrong = f"{describe(txn)} at {zxid_text(posted.zxid)}: {wrong}"
+        self._stale_connections_are_refused(posted, wrong)
+        self._no_ephemeral_is_left(txn, wrong)
+        self._a_failed_multi_did_nothing(txn, posted, wrong)
+        self._sequence_numbers_count_creates(txn, posted, wrong)
+        self._reaped_is_what_may_go(txn, wrong)
+        self._quotas_are_kept(applied, posted, wrong)
+        self.world.fail("access" if NoAuthError in (posted.outcome, type(applied.body)) else "effects", wrong)
+
+    def _contradiction(self, applied: Applied, posted: Posted) -> str:
+        """Where the tree and the ledger part; '' if they agree."""
+        if not agrees(posted.outcome, applied.body):
+            return f"is answered {describe(applied.body)}, and not {posted.outcome}"
+        if tuple(applied.changes) != posted.changes:
+            return f"tells of {describe(tuple(applied.changes))}, and not {describe(posted.changes)}"
+        if applied.closed != posted.closed:
+            return f"closes the sessions {applied.closed}, and not {posted.closed}"
+        for path in posted.looked_at:
+            found, expected = self.tree.znodes.get(path), self.ledger.znodes.get(path)
+            if found != expected:
+                return f"leaves {path} as {found}, and not {expected}"
+        return ""
+
+    def _stale_connections_are_refused(self, posted: Posted, wrong: str) -> None:
+        """(16) What comes through a connection that the session left has no effect, and no write is done out of its
+        turn. Source: semantics of sessions."""
+        if posted.outcome is SessionMovedError:
+            self.world.fail("stale sessions", wrong)
+
+    def _no_ephemeral_is_left(self, txn: Txn, wrong: str) -> None:
+        """(18) A session that ends takes all its ephemerals along, in the same transaction. Source: semantics of
+        sessions."""
+        if isinstance(txn.request, CloseSession | ExpireSession):
+            self.world.fail("ephemerals", wrong)
+
+    def _a_failed_multi_did_nothing(self, txn: Txn, posted: Posted, wrong: str) -> None:
+        """(12) A multi that fails leaves everything as it was: data, counters, sequence numbers; and nobody is told.
+        Source: semantics of multi."""
+        if isinstance(txn.request, Multi) and _failed(posted):
+            self.world.fail("all or nothing", wrong)
+
+    def _sequence_numbers_count_creates(self, txn: Txn, posted: Posted, wrong: str) -> None:
+        """(12) A sequential name ends with the number of creates below the parent before it, so never the same twice.
+        Source: semantics of counters."""
+        if isinstance(txn.request, Create) and txn.request.mode.sequential and not _failed(posted):
+            self.world.fail("sequence numbers", wrong)
+
+    def _reaped_is_what_may_go(self, txn: Txn, wrong: str) -> None:
+        """(12) A container goes when it had a child and has none, a TTL node when it has none and its TTL is over, by
+        the time in the transaction. Source: semantics of containers and TTL."""
+        if isinstance(txn.request, Reap):
+            self.world.fail("containers and ttl", wrong)
+
+    def _quotas_are_kept(self, applied: Applied, posted: Posted, wrong: str) -> None:
+        """(12) The usage is what is there, and a hard limit holds. Source: semantics of quotas."""
+        if QuotaExceededError in (posted.outcome, type(applied.body)) or f"{QUOTA}/" in wrong:
+            self.world.fail("quotas", wrong)
+
+    def write_answered(self, session: SessionId, xid: int, zxid: Zxid, body: Body | APIError) -> None:
+        """(12) What a client is told of its write is what happened. Source: the history itself."""
+        known = self._results.get((session, xid))
+        if known != (zxid, body):
+            self.world.fail(
+                "acknowledged writes",
+                f"session {session:#x} write {xid} is answered {describe(body)} at {zxid_text(zxid)}; it was {known}",
+            )
+        self.acknowledged = max(self.acknowledged, zxid)
+
+    # ---- (15) what is read
+
+    def read_answered(self, session: SessionId, request: TreeRead, zxid: Zxid, body: Body | APIError) -> None:
+        """(15) A read shows the state at the zxid that it claims, as far as the session may see it. Source: Zab, total
+        order: a replica's state is a prefix of the history; semantics of reads and ACLs."""
+        expected = Answers(self.ledger, session, zxid).to(request)
+        if not agrees(expected, body):
+            self.world.fail(
+                "access" if NoAuthError in (expected, type(body)) else "reads",
+                f"{describe(request)} at {zxid_text(zxid)} is answered {describe(body)}, and not {describe(expected)}",
+            )
+        self.world.counters["reads refused by acl"] += expected is NoAuthError
+
+    # ---- (18) sessions
 
     def heard(self, session: SessionId, timeout_ms: int, sent_us: int) -> None:
         """A ping, or the Connect, that the session's client had sent at `sent_us` is answered. A client without such an
@@ -87,31 +211,63 @@ class Witness:
                 "expiry", f"session {session:#x} of {timeout_ms} ms expires, its client was silent for {silent_ms:.0f}"
             )
 
-    def write_answered(self, session: SessionId, xid: int, zxid: Zxid, body: Body | APIError) -> None:
-        """(12) What a client is told of its write is what happened. Source: the history itself."""
-        known = self._results.get((session, xid))
-        if known != (zxid, body):
-            self.world.fail(
-                "acknowledged writes",
-                f"session {session:#x} write {xid} is answered {describe(body)} at {zxid_text(zxid)}; it was {known}",
-            )
-        self.acknowledged = max(self.acknowledged, zxid)
+    def _expires_no_sooner_than_a_timeout_after_an_election(self, zxid: Zxid, timeout_ms: int) -> None:
+        """(18) A new leader gives every session its whole timeout again. Source: semantics of sessions."""
+        led_ms = (self.world.now_us - self._led_us.get(epoch_of(zxid), 0)) / MS
+        if led_ms < timeout_ms * (1 - DRIFT):
+            self.world.fail("expiry", f"a leader of {led_ms:.0f} ms expires a session of {timeout_ms} ms")
 
-    def read_answered(self, path: str, zxid: Zxid, body: Body | APIError) -> None:
-        """(15) A read shows the state at the zxid that it claims. Source: Zab, total order: a replica's state is a
-        prefix of the history."""
-        version = self.version_at(path, zxid)
-        expected = None if version is None else version.node
-        same = (
-            isinstance(body, NoNodeError)
-            if expected is None
-            else isinstance(body, Znode)
-            and (body.data, body.mzxid, body.version) == (expected.data, expected.mzxid, expected.version)
-        )
-        if not same:
-            self.world.fail(
-                "reads", f"{path} at {zxid_text(zxid)} is read as {describe(body)}, and was {describe(expected)}"
-            )
+    # ---- (18, 19) what servers hold
+
+    def same_state(self, server: int, tree: Tree) -> None:
+        """Look at a server's tree, at any time."""
+        self._looks += 1
+        if tree.zxid in self._digests:
+            self._equal_digests(server, tree, self._digests[tree.zxid])
+        if self._looks % COMPARED_EVERY == 0:
+            self._digests_tell_apart(self._looks // COMPARED_EVERY)
+            if tree.zxid == self.ledger.zxid:
+                self.equal_states(server, tree)
+
+    def _equal_digests(self, server: int, tree: Tree, expected: str) -> None:
+        """(19) Equal digests at equal zxids. Source: Raft, state machine safety."""
+        if tree.digest() != expected:
+            self.world.fail("equal digests", f"server {server} holds another state at {zxid_text(tree.zxid)}")
+
+    def equal_states(self, server: int, tree: Tree) -> None:
+        """(19) A server that applied the whole history holds what the ledger does, field by field. Source: Raft, state
+        machine safety."""
+        assert tree.zxid == self.ledger.zxid
+        for path in tree.znodes.keys() | self.ledger.znodes.keys():
+            found, expected = tree.znodes.get(path), self.ledger.znodes.get(path)
+            if found != expected:
+                self.world.fail("equal states", f"server {server} holds {path} as {found}, and not as {expected}")
+        if tree.sessions.keys() != self.ledger.sessions.keys():
+            found_ids, expected_ids = sorted(tree.sessions), sorted(self.ledger.sessions)
+            self.world.fail("equal states", f"server {server} knows the sessions {found_ids}, and not {expected_ids}")
+        for key, session in tree.sessions.items():
+            for name in _SESSION_FIELDS:
+                of_tree, of_ledger = getattr(session, name), getattr(self.ledger.sessions[key], name)
+                if of_tree != of_ledger:
+                    self.world.fail(
+                        "equal states", f"server {server}, session {key:#x}: {name} is {of_tree}, and not {of_ledger}"
+                    )
+
+    def _digests_tell_apart(self, look: int) -> None:
+        """(19) Two states that differ in one field of one node or session have different digests. Source: what a digest
+        is for."""
+        path = next(reversed(self.tree.znodes))
+        znode = self.tree.znodes[path]
+        figures = [each.name for each in fields(Znode) if each.compare]
+        name = figures[look % len(figures)]
+        if digest.znode_hash(path, znode) == digest.znode_hash(path, _altered(znode, name)):
+            self.world.fail("equal digests", f"the digest does not show the {name} of {path}")
+        for session in self.tree.sessions.values():
+            names = [each.name for each in fields(Session)]
+            name = names[look % len(names)]
+            if digest.session_hash(session) == digest.session_hash(_altered(session, name)):
+                self.world.fail("equal digests", f"the digest does not show the {name} of session {session.id:#x}")
+            break
 
     def no_ephemeral_outlives_its_session(self, server: int, tree: Tree) -> None:
         """(18) Each ephemeral's owner lives. Source: semantics of sessions."""
@@ -119,21 +275,30 @@ class Witness:
         if orphans:
             self.world.fail("ephemerals", f"server {server} keeps {orphans[:5]}, their sessions are over")
 
-    def same_state(self, server: int, tree: Tree) -> None:
-        """(19) Equal states at equal zxids. Source: Raft, state machine safety."""
-        if tree.zxid == self.tree.zxid and tree.digest() != self.tree.digest():
-            self.world.fail("equal digests", f"server {server} holds another state at {zxid_text(tree.zxid)}")
 
-    # ---- what was when
+def _failed(posted: Posted) -> bool:
+    outcome = posted.outcome
+    return isinstance(outcome, type) or (isinstance(outcome, tuple) and any(isinstance(each, type) for each in outcome))
 
-    def version_at(self, path: str, zxid: Zxid) -> Version | None:
-        """What `path` held at `zxid`; None: it had never existed."""
-        versions = self._versions.get(path, [])
-        index = bisect_right(versions, zxid, key=lambda version: version.zxid)
-        return versions[index - 1] if index else None
 
-    def first_change(self, path: str, after: Zxid, until: Zxid) -> Version | None:
-        """The first thing that happened to `path` behind `after`, up to `until`."""
-        versions: Sequence[Version] = self._versions.get(path, [])
-        index = bisect_right(versions, after, key=lambda version: version.zxid)
-        return versions[index] if index < len(versions) and versions[index].zxid <= until else None
+def _altered(value: T, name: str) -> T:
+    """The same with another `name`."""
+    other = copy(value)
+    setattr(other, name, _another(getattr(value, name)))
+    return other
+
+
+def _another(value: object) -> object:
+    match value:
+        case bytes():
+            return value + b"!"
+        case int():
+            return int(value) + 1
+        case dict():
+            return {**value, 1 << 40: (Zxid(1), DONE)}
+        case (Acl(), *entries):
+            return (*entries, Acl(1, "digest", "another:one"))
+        case tuple():
+            return (*value, Identity("digest", "another:one"))
+        case _:
+            raise AssertionError(f"{value!r} is of a type that no field has")

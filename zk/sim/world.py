@@ -7,7 +7,9 @@ determines a run to the last byte. Read `network`, `disk` and `node` next: what 
 import heapq
 from collections import Counter
 from collections.abc import Callable, Collection
+from pathlib import Path
 from random import Random
+from traceback import extract_tb
 from typing import NoReturn
 
 from zk.sim.trace import Trace
@@ -19,22 +21,31 @@ Action = Callable[[], None]
 
 
 class Violation(AssertionError):  # noqa: N818 - a finding about the code under test, no error of this program
-    """An invariant broke: `run` with the same plan shows it again. `faults` and `wishes`: how many had come up."""
+    """An invariant broke at `time_ms`, when so many `events` had happened, and `faults` and `wishes` had come up. `run`
+    with the same plan shows it again."""
 
     def __init__(
-        self, seed: int, time_ms: float, invariant: str, detail: str, faults: int = 0, wishes: int = 0
+        self, seed: int, time_ms: float, invariant: str, detail: str, events: int, faults: int, wishes: int
     ) -> None:
+        super().__init__(seed, time_ms, invariant, detail, events, faults, wishes)  # what it is pickled by
         self.seed = seed
         self.time_ms = time_ms
         self.invariant = invariant
         self.detail = detail
+        self.events = events
         self.faults = faults
         self.wishes = wishes
-        super().__init__(f"seed {seed} at {time_ms:.3f} ms: {invariant}: {detail}")
+
+    def __str__(self) -> str:
+        return f"seed {self.seed} at {self.time_ms:.3f} ms: {self.invariant}: {self.detail}"
+
+
+class TimeIsUp(Exception):  # noqa: N818 - no error either
+    """The world was to stop here."""
 
 
 class World:
-    """A heap of things to come. `now_us` is the true time, which no simulated server knows.
+    """A heap of things to come. `now_us` is the true time, which no simulated server knows. It ends at `stop_ms`.
 
     Three sources of chance, so that to take a fault or a wish out of a run leaves the rest of it mostly as it was:
     `random` for nature (delays, disks, what servers draw), `fate` for which faults strike and when, `wishes` for what
@@ -52,6 +63,7 @@ class World:
         trace: Trace | None = None,
         only_faults: Collection[int] | None = None,
         only_wishes: Collection[int] | None = None,
+        stop_ms: int | None = None,
     ) -> None:
         self.seed = seed
         self.random = Random(seed)
@@ -65,6 +77,7 @@ class World:
         self.wished = 0
         self._only_faults = only_faults
         self._only_wishes = only_wishes
+        self._stop_us = None if stop_ms is None else stop_ms * MS
         self._to_come: list[tuple[int, int, Action]] = []
         self._scheduled = 0
 
@@ -74,18 +87,27 @@ class World:
         heapq.heappush(self._to_come, (self.now_us + delay_us, self._scheduled, action))
 
     def run(self, until_us: int) -> None:
-        """Let time pass up to `until_us`. An exception that comes out of an action is a violation like any other."""
+        """Let time pass up to `until_us`. An exception that comes out of an action is a violation like any other.
+
+        Raises TimeIsUp where the world stops before that.
+        """
+        end_us = until_us if self._stop_us is None else min(until_us, self._stop_us)
         to_come = self._to_come
         try:
-            while to_come and to_come[0][0] <= until_us:
+            while to_come and to_come[0][0] <= end_us:
                 self.now_us, _, action = heapq.heappop(to_come)
                 self.events += 1
                 action()
         except Violation:
             raise
         except Exception as error:
-            raise self._violation("assertions", repr(error)) from error
-        self.now_us = until_us
+            place = extract_tb(error.__traceback__)[-1]
+            what = f"{error!r} in {Path(place.filename).name}:{place.lineno}, {place.name}: {place.line}"
+            self.log("*", f"VIOLATION assertions: {what}")
+            raise self._violation("assertions", what) from error
+        self.now_us = end_us
+        if end_us < until_us:
+            raise TimeIsUp
 
     def strikes(self) -> bool:
         """Whether the next fault takes place in this, perhaps shortened, run. Asked once before each, when all of its
@@ -109,4 +131,6 @@ class World:
         raise self._violation(invariant, detail)
 
     def _violation(self, invariant: str, detail: str) -> Violation:
-        return Violation(self.seed, self.now_us / MS, invariant, detail, self.faults, self.wished)
+        return Violation(
+            self.seed, self.now_us / MS, invariant, detail, self.events, faults=self.faults, wishes=self.wished
+        )

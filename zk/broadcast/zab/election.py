@@ -54,8 +54,9 @@ def consider_candidate(node: Node, stance: Stance, peer: ServerId, message: NewE
 class Looking(Stance):
     """No leader is known. Polls from time to time, a server that may not lead only to hear who does."""
 
-    def __init__(self, node: Node, delay_ms: int) -> None:
+    def __init__(self, node: Node, delay_ms: int, why: str) -> None:
         super().__init__(node)
+        self._why = why
         self.role = Role.LOOKING
         self._poll_at_ms = node.now_ms + delay_ms
         self._round = 0  # of the open poll; 0 if none is
@@ -64,7 +65,7 @@ class Looking(Stance):
     def enter(self) -> Move | None:
         node = self.node
         self.role = Role.LOOKING if node.may_campaign() else Role.LEARNING
-        node.role_changed(self.role, self.epoch, self.leader)
+        node.role_changed(self.role, self.epoch, self.leader, self._why)
         if node.voters == {node.server_id}:
             return self._poll()  # nobody to wait for
         return None
@@ -184,7 +185,7 @@ class Candidate(Stance):
         if self._give_up_at_ms is None:
             return None
         if node.now_ms >= self._give_up_at_ms:
-            return Look(node.jitter(*SOON_MS))
+            return Look(node.jitter(*SOON_MS), f"no majority promised epoch {self.epoch}")
         if node.now_ms >= self._ask_at_ms:
             # a voter says nothing when it refuses, and the reason may have passed: its old leader is no longer fresh
             self._ask_at_ms = node.now_ms + node.config.heartbeat_ms

@@ -115,13 +115,15 @@ class Following(Stance):
         node = self.node
         timeout_ms = node.config.leader_timeout_ms if self._phase is Phase.JOINING else self._timeout_ms
         if node.now_ms - self._heard_ms > timeout_ms:
-            return Look(node.jitter(*SOON_MS))
+            return Look(node.jitter(*SOON_MS), f"server {self.leader} was silent for {timeout_ms} ms")
         if self._phase is Phase.IN_STEP:
             self._deliver()
         return None
 
     def on_disconnected(self, peer: ServerId) -> Move | None:
-        return Look(self.node.jitter(*SOON_MS)) if peer == self.leader else None
+        if peer != self.leader:
+            return None
+        return Look(self.node.jitter(*SOON_MS), f"the connection to server {self.leader} is gone")
 
     def _from_leader(self, peer: ServerId, epoch: Epoch, stream: int) -> bool:
         """Whether a message belongs to the running stream (R7); if so, the leader lives."""
@@ -310,4 +312,4 @@ class Following(Stance):
             return None
         if message.successor == node.server_id and node.may_campaign() and node.durability.complete:
             return Campaign(Epoch(node.accepted_epoch + 1), {})
-        return Look(node.config.leader_timeout_ms)
+        return Look(node.config.leader_timeout_ms, f"server {self.leader} hands the lead over")

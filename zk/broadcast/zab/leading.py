@@ -222,7 +222,7 @@ class Leading(Stance):
         }
         alive.add(node.server_id)
         if not has_quorum(alive, node.configs):
-            return Look(node.jitter(*SOON_MS))
+            return Look(node.jitter(*SOON_MS), f"no majority answered its pings within {timeout_ms} ms")
         stalled_since_ms = node.durability.waiting_since_ms()
         if stalled_since_ms is not None and node.now_ms - stalled_since_ms > timeout_ms:
             successor = self._furthest()
@@ -291,4 +291,5 @@ class Leading(Stance):
         if successor:
             self._streams.send_to_all(hand_over)
         node = self.node
-        return Look(node.config.follower_timeout_ms + node.jitter(*SOON_MS))
+        why = f"it hands the lead over to server {successor}" if successor else "it resigns, with nobody to follow it"
+        return Look(node.config.follower_timeout_ms + node.jitter(*SOON_MS), why)

@@ -161,8 +161,8 @@ class Node:
         if cluster_id:
             self.links[peer].cluster_id = cluster_id
 
-    def role_changed(self, role: Role, epoch: Epoch, leader: ServerId) -> None:
-        self.effects.append(RoleChanged(role, epoch, leader))
+    def role_changed(self, role: Role, epoch: Epoch, leader: ServerId, why: str = "") -> None:
+        self.effects.append(RoleChanged(role, epoch, leader, why))
 
     # ---- the log
 

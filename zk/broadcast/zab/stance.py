@@ -30,9 +30,10 @@ from zk.model.record import Epoch, ServerId, record
 
 @record
 class Look:
-    """Nobody leads: look for a leader, or be one, from `delay_ms` on."""
+    """Nobody leads: look for a leader, or be one, from `delay_ms` on. `why` is for the operator."""
 
     delay_ms: int
+    why: str
 
 
 @record

@@ -58,7 +58,7 @@ class Zab:
     def __init__(self, config: ZabConfig, recovered: Recovered, chance: Chance, now_ms: int) -> None:
         assert config.server_id in config.voters
         self._node = Node(config, recovered, chance, now_ms)
-        self._stance: Stance = Looking(self._node, self._node.jitter(*SOON_MS))
+        self._stance: Stance = Looking(self._node, self._node.jitter(*SOON_MS), "")
         self._begun = False
 
     # ---- what is to be seen from outside
@@ -219,7 +219,7 @@ class Zab:
         node = self._node
         match move:
             case Look():
-                return Looking(node, move.delay_ms)
+                return Looking(node, move.delay_ms, move.why)
             case Campaign():
                 return Candidate(node, move.epoch, move.newcomers)
             case Lead():

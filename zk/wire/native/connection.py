@@ -149,6 +149,7 @@ class ClientConnection:
     def call(self, call: Call) -> bytes:
         """The bytes of one call. BadArgumentsError if it can't be sent: the server would close the connection."""
         request = call.request
+        assert not call.floor or not (call.linearizable or call.at_least), "a floor is for writes, the others for reads"
         level = call.floor or (LINEARIZABLE if call.linearizable else call.at_least)
         try:
             encoded = pack((call.xid, level, *operation_fields(request)))

@@ -1,0 +1,294 @@
+"""Whether the writes and linearizable reads of a history can be put in one order that explains every answer.
+
+The order has to respect time: an operation that was over before another was called stands before it. Nothing else is
+trusted, least of all the zxids: they only say which order to try first. A write of unknown outcome may stand anywhere
+behind its call, or nowhere.
+
+It is a depth-first search for that order that never tries the same state behind the same operations twice. Nodes that
+no multi joins are searched each on its own.
+
+Sources: Herlihy and Wing, "Linearizability" (TOPLAS 1990); Wing and Gong, "Testing and verifying concurrent objects"
+(JPDC 1993), the search; Lowe, "Testing for linearizability" (CCPE 2017), remembering what was tried; Horn and Kroening,
+"Faster linearizability checking via P-compositionality" (FORTE 2015), the split.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from zk.history.history import FOR_EVER_US, History, HistoryError, Operation, is_refusal, zxid_text
+from zk.history.model import Node, Wrong, after
+from zk.model.record import Zxid, record
+from zk.model.replies import DataReply
+from zk.model.requests import Create, SetData
+from zk.model.znode import Znode
+
+STATES_MAX = 2_000_000
+"""How many states a search may visit; about 1 GB and half a minute."""
+SHOWN = 8
+"""How much of the longest order a failure shows."""
+
+_State = tuple[Node | None, ...]
+
+
+class Undecided(Exception):  # noqa: N818 - a verdict
+    """The search was given up: too many operations overlap, or are of unknown outcome."""
+
+
+@record
+class Effort:
+    """What a check took: how many nodes, or groups of them, were searched, and how many states were visited."""
+
+    groups: int
+    states: int
+
+
+def check_linearizability(history: History, states_max: int = STATES_MAX) -> Effort:
+    """Raises HistoryError if no order explains the history, Undecided after `states_max` states."""
+    operations = [
+        operation
+        for operation in history.operations
+        if operation.is_write or (operation.linearizable and operation.answer is not None)
+    ]
+    hints = _zxids_shown(history)
+    states = 0
+    groups = _split(operations)
+    for paths, group in groups:
+        search = _Search(paths, group, hints, states_max - states)
+        search.run()
+        states += len(search.seen)
+    return Effort(len(groups), states)
+
+
+def _split(operations: Sequence[Operation]) -> list[tuple[tuple[str, ...], list[Operation]]]:
+    """The paths that have to be looked at together, with the operations that touch them."""
+    joined: dict[str, str] = {}  # towards the path that names the group
+
+    def name(path: str) -> str:
+        while joined.setdefault(path, path) != path:
+            path = joined[path]
+        return path
+
+    for operation in operations:
+        for path in operation.paths:
+            joined[name(path)] = name(operation.paths[0])
+    paths: dict[str, list[str]] = {}
+    for path in joined:
+        paths.setdefault(name(path), []).append(path)
+    groups: dict[str, list[Operation]] = {path: [] for path in paths}
+    for operation in operations:
+        groups[name(operation.paths[0])].append(operation)
+    return [(tuple(sorted(paths[path])), group) for path, group in groups.items()]
+
+
+def _zxids_shown(history: History) -> dict[tuple[str, bytes], Zxid]:
+    """When each value that any read shows was written, as the read has it."""
+    bodies = [(operation.paths[0], operation.answer.body) for operation in history.operations if operation.answer]
+    return {(path, body.data): body.stat.mzxid for path, body in bodies if isinstance(body, DataReply | Znode)}
+
+
+class _Place:
+    """Where the search stands: every answered operation before number `low` is ordered, and those whose bits are set
+    in `ahead`, counted from there; of the unknown ones, those whose bits are set in `taken`. `nodes`: what came of it.
+    """
+
+    __slots__ = ("ahead", "low", "nodes", "operation", "taken", "untried")
+
+    def __init__(self, low: int, ahead: int, taken: int, nodes: _State, operation: Operation | None) -> None:
+        self.low = low
+        self.ahead = ahead
+        self.taken = taken
+        self.nodes = nodes
+        self.operation = operation  # the last one ordered
+        self.untried: Iterator[int] | None = None
+
+    @property
+    def count(self) -> int:
+        """How many answered operations are ordered."""
+        return self.low + self.ahead.bit_count()
+
+    @property
+    def key(self) -> tuple[int, int, int, _State]:
+        return self.low, self.ahead, self.taken, self.nodes
+
+
+class _Search:
+    """The search among operations on `paths`. Answered operations have numbers from 0 on in the order of their calls,
+    and those of unknown outcome the numbers behind them."""
+
+    def __init__(
+        self,
+        paths: tuple[str, ...],
+        operations: Sequence[Operation],
+        hints: Mapping[tuple[str, bytes], Zxid],
+        states_max: int,
+    ) -> None:
+        self.seen: set[tuple[int, int, int, _State]] = set()
+        self._paths = paths
+        self._states_max = states_max
+        in_order = sorted(operations, key=lambda operation: operation.called_us)
+        self._answered = [operation for operation in in_order if operation.answer is not None]
+        self._unknown, self._behind = _interchangeable([op for op in in_order if op.answer is None], hints)
+        self._bounded = [n for n, operation in enumerate(self._unknown) if operation.returned_us != FOR_EVER_US]
+        self._operations = (*self._answered, *self._unknown)
+        self._hope = [_hope(operation, hints) for operation in self._operations]
+
+    def run(self) -> None:
+        """Raises HistoryError or Undecided unless there is an order."""
+        stack = [_Place(0, 0, 0, (None,) * len(self._paths), None)]
+        longest: list[_Place] = []
+        while stack[-1].low < len(self._answered):
+            further = self._further(stack[-1])
+            if further is not None:
+                stack.append(further)
+                continue
+            if not longest or stack[-1].count > longest[-1].count:
+                longest = list(stack)
+            stack.pop()
+            if not stack:
+                raise HistoryError(self._account(longest))
+
+    def _further(self, place: _Place) -> _Place | None:
+        """The next place behind `place` where nobody has been yet."""
+        if place.untried is None:
+            place.untried = iter(self._candidates(place))
+        nodes = dict(zip(self._paths, place.nodes, strict=True))
+        for number in place.untried:
+            operation = self._operations[number]
+            try:
+                changed = after(nodes, operation)
+            except Wrong:
+                continue
+            further = self._behind_operation(place, number, tuple({**nodes, **changed}.values()))
+            if further.nodes == place.nodes and self._shuts_out_nothing(place, number):
+                place.untried = iter(())  # if there is any order from here, there is one that begins with it
+            if further.key not in self.seen:
+                if len(self.seen) >= self._states_max:
+                    raise Undecided(self._effort())
+                self.seen.add(further.key)
+                return further
+        return None
+
+    def _candidates(self, place: _Place) -> list[int]:
+        """What may come next: no other operation that is still to come was over before it was called. In the order in
+        which to try."""
+        answered, unknown = self._answered, self._unknown
+        found: list[int] = []
+        horizon_us = FOR_EVER_US
+        number, ahead = place.low, place.ahead
+        while number < len(answered) and answered[number].called_us <= horizon_us:
+            if not ahead & 1:
+                found.append(number)
+                horizon_us = min(horizon_us, answered[number].returned_us)
+            ahead >>= 1
+            number += 1
+        for index, operation in enumerate(unknown):
+            if operation.called_us > horizon_us:
+                break
+            first = self._behind[index]
+            if first is not None and not place.taken >> first & 1:
+                continue
+            if self._may_come(place, index):
+                found.append(len(answered) + index)
+        found.sort(key=self._hope.__getitem__)
+        return found
+
+    def _may_come(self, place: _Place, index: int) -> bool:
+        """Whether a write of unknown outcome is still to come, perhaps."""
+        if place.taken >> index & 1:
+            return False
+        returned_us = self._unknown[index].returned_us
+        return returned_us == FOR_EVER_US or returned_us >= self._newest_call_us(place)
+
+    def _shuts_out_nothing(self, place: _Place, number: int) -> bool:
+        """Whether all that may still come may also come behind this operation."""
+        called_us = self._operations[number].called_us
+        return not any(
+            self._unknown[index].returned_us < called_us and self._may_come(place, index) for index in self._bounded
+        )
+
+    def _newest_call_us(self, place: _Place) -> int:
+        """Of what is ordered already."""
+        last = place.low + place.ahead.bit_length() - 1
+        calls = [operation.called_us for index, operation in enumerate(self._unknown) if place.taken >> index & 1]
+        return max((*calls, self._answered[last].called_us)) if last >= 0 else max(calls, default=0)
+
+    def _behind_operation(self, place: _Place, number: int, nodes: _State) -> _Place:
+        operation = self._operations[number]
+        if number >= len(self._answered):
+            taken = place.taken | 1 << number - len(self._answered)
+            return _Place(place.low, place.ahead, taken, nodes, operation)
+        low, ahead = place.low, place.ahead | 1 << number - place.low
+        while ahead & 1:
+            low += 1
+            ahead >>= 1
+        return _Place(low, ahead, place.taken, nodes, operation)
+
+    # ---- what to say
+
+    def _effort(self) -> str:
+        return (
+            f"no verdict on {', '.join(self._paths)} after {len(self.seen):,} states: {len(self._answered):,} "
+            f"operations were answered, {len(self._unknown):,} may have been carried out or not. Shorter histories, "
+            "fewer clients, or fewer operations of unknown outcome can be decided"
+        )
+
+    def _account(self, longest: Sequence[_Place]) -> str:
+        """Why there is no order: the longest that there is, and what can't follow it."""
+        place = longest[-1]
+        ordered = [one.operation for one in longest if one.operation is not None]
+        nodes = dict(zip(self._paths, place.nodes, strict=True))
+        lines = [
+            f"no order explains the operations on {', '.join(self._paths)}.",
+            f"The longest attempt orders {place.count:,} of {len(self._answered):,}; it ends with:",
+            *(f"  {operation}" for operation in ordered[-SHOWN:]),
+            "Behind that there would be:",
+            *(f"  {path}: {_node_text(node)}" for path, node in nodes.items()),
+            "and none of these can be next:",
+        ]
+        for number in self._candidates(place):
+            try:
+                after(nodes, self._operations[number])
+                why = "what follows has no order"
+            except Wrong as wrong:
+                why = str(wrong)
+            lines.append(f"  {self._operations[number]}  ({why})")
+        return "\n".join(lines)
+
+
+def _interchangeable(
+    unknown: Sequence[Operation], hints: Mapping[tuple[str, bytes], Zxid]
+) -> tuple[list[Operation], list[int | None]]:
+    """Of unknown writes that nobody could tell apart, only the one called first need be tried: with each, the number
+    of the one that has to be taken before it. Values that no read shows are all the same."""
+    result: list[Operation] = []
+    behind: list[int | None] = []
+    last: dict[object, int] = {}
+    unseen: dict[str, bytes] = {}
+    for number, operation in enumerate(unknown):
+        request = operation.request
+        if isinstance(request, Create | SetData) and (request.path, request.data) not in hints:
+            request = replace(request, data=unseen.setdefault(request.path, request.data))
+            operation = replace(operation, request=request)
+        key = (request, operation.returned_us)
+        behind.append(last.get(key))
+        last[key] = number
+        result.append(operation)
+    return result, behind
+
+
+def _hope(operation: Operation, hints: Mapping[tuple[str, bytes], Zxid]) -> tuple[bool, int, bool, int]:
+    """In which order to try: what changes nothing, then as the service has it, at the end what nobody has seen."""
+    request, answer = operation.request, operation.answer
+    zxid = FOR_EVER_US
+    if answer is not None:
+        zxid = answer.zxid
+    elif isinstance(request, Create | SetData):
+        zxid = hints.get((request.path, request.data), FOR_EVER_US)
+    changes = operation.is_write and not (answer is not None and is_refusal(answer.body))
+    return changes, zxid, not operation.is_write, operation.called_us
+
+
+def _node_text(node: Node | None) -> str:
+    if node is None:
+        return "nothing"
+    return f"{node.data!r}, version {node.version}, written at {zxid_text(node.mzxid)}"

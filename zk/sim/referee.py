@@ -1,0 +1,215 @@
+"""What must hold for locks and elections: who truly was first when, told from the history of the broadcast alone.
+
+The referee follows the contenders' nodes from transaction to transaction, and holds against them what the clients
+believe. The clients' clocks are a little faster than any server's: the promise of sessions assumes that they are no
+slower, and so each rule here is exact. Read recipes.py next: the clients.
+"""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from zkclient import Held
+from zkclient.recipes.contenders import in_order
+
+from zk.model.acl import ANYONE
+from zk.model.errors import APIError
+from zk.model.paths import basename, join
+from zk.model.record import SessionId, Zxid, record
+from zk.model.replies import ChildrenReply, Reply
+from zk.model.requests import Call, GetChildren, GetData
+from zk.model.znode import Znode
+from zk.sim.eventloop import EventLoop
+from zk.sim.trace import zxid_text
+from zk.sim.witness import Witness
+from zk.sim.world import World
+
+NO_TOKEN = Zxid(0)
+
+
+@record
+class Place:
+    """A contender's node. `token` is its czxid."""
+
+    name: str
+    token: Zxid
+    owner: SessionId
+    identifier: str
+
+
+@dataclass(slots=True, eq=False)
+class Claim:
+    """`who` believes to hold `contest`, from its grant to the end of its body."""
+
+    who: str
+    contest: str
+    held: Held
+    session: SessionId
+    loop: EventLoop
+
+
+@dataclass(slots=True)
+class _Contest:
+    """One path. `queues` says who stood in it from each zxid on."""
+
+    pzxid: Zxid | None = None
+    queues: list[tuple[Zxid, tuple[Place, ...]]] = field(default_factory=lambda: [(Zxid(0), ())])
+    firsts: list[Place] = field(default_factory=list)  # all who ever were first, in their order
+    granted: Zxid = NO_TOKEN  # the last grant's
+    claims: dict[Zxid, Claim] = field(default_factory=dict)
+
+    @property
+    def queue(self) -> tuple[Place, ...]:
+        return self.queues[-1][1]
+
+
+class Referee:
+    """`contests` are the paths of locks and elections; `counters` those of numbers that only holders raise."""
+
+    def __init__(self, world: World, witness: Witness, contests: Sequence[str], counters: Sequence[str]) -> None:
+        self.world = world
+        self._witness = witness
+        self._contests = {path: _Contest() for path in contests}
+        self._counters = dict.fromkeys(counters, 0)
+        self._observed: dict[str, int] = {}
+
+    # ---- the history
+
+    def committed(self, zxid: Zxid, payload: bytes) -> None:
+        """The next transaction of the history; the witness is told first."""
+        self._witness.committed(zxid, payload)
+        znodes = self._witness.tree.znodes
+        for path, contest in self._contests.items():
+            znode = znodes.get(path)
+            pzxid = None if znode is None else znode.pzxid
+            if pzxid != contest.pzxid:
+                contest.pzxid = pzxid
+                self._queue_changed(path, contest, zxid)
+        for path, value in self._counters.items():
+            znode = znodes.get(path)
+            if znode is not None and znode.mzxid == zxid and znode.version:
+                self._raised_by_one(path, value, znode)
+                self._counters[path] = value + 1
+
+    def _queue_changed(self, path: str, contest: _Contest, zxid: Zxid) -> None:
+        queue = self._read_queue(path)
+        gone = {place.token for place in contest.queue} - {place.token for place in queue}
+        contest.queues.append((zxid, queue))
+        if queue and (not contest.firsts or contest.firsts[-1] != queue[0]):
+            contest.firsts.append(queue[0])
+        for token in sorted(gone):
+            claim = contest.claims.get(token)
+            if claim is not None:
+                self._lost_in_time(claim)
+
+    def _read_queue(self, path: str) -> tuple[Place, ...]:
+        tree = self._witness.tree
+        if path not in tree.znodes:
+            return ()
+        reply = tree.read(GetChildren(path), SessionId(0), (ANYONE,))
+        assert isinstance(reply, ChildrenReply)
+        places = []
+        for contender in in_order(reply.names):
+            znode = tree.znodes[join(path, contender.name)]
+            places.append(Place(contender.name, znode.czxid, znode.owner, znode.data.decode()))
+        return tuple(places)
+
+    # ---- the invariants
+
+    def _raised_by_one(self, path: str, value: int, znode: Znode) -> None:
+        """(23) Read, add one, write guarded by the lock: no such write is lost or comes twice. Source: what a lock is
+        for; client.md, recipes, rule 3."""
+        if znode.data != b"%d" % (value + 1):
+            self.world.fail("guarded writes", f"{path} was {value}, and {znode.data!r} is written under the lock")
+
+    def _lost_in_time(self, claim: Claim) -> None:
+        """(21) Before any server takes a holder's session for over, the holder has been told LOST, by its own clock.
+        Source: semantics of sessions, pings. A process that does not run is told when it does."""
+        if not claim.loop.stalled and not claim.held.lost.is_set():
+            self.world.fail(
+                "locks lost in time",
+                f"the node of {claim.who} at {claim.contest} is gone with session {claim.session:#x}, and it holds on",
+            )
+
+    def granted(self, claim: Claim) -> None:
+        """(22) Who is granted a place is first, of a live session, at this moment; and its token is higher than any
+        that was granted before: one holder at a time, in the order of asking. Source: client.md, recipes, 1 and 3."""
+        contest = self._contests[claim.contest]
+        token = claim.held.token
+        self._is_first(claim)
+        if token <= contest.granted:
+            self._fail(claim, "fencing", f"its token comes after {zxid_text(contest.granted)}")
+        contest.granted = token
+        contest.claims[token] = claim
+
+    def still(self, claim: Claim) -> None:
+        """(22) A check that passes is right. Source: client.md, recipes, 2."""
+        self._is_first(claim)
+
+    def ended(self, claim: Claim) -> None:
+        """The holder's body has ended."""
+        del self._contests[claim.contest].claims[claim.held.token]
+
+    def in_force(self, claim: Claim) -> bool:
+        """Whether the holder truly holds at this moment."""
+        queue = self._contests[claim.contest].queue
+        return bool(queue) and (queue[0].token, queue[0].owner) == (claim.held.token, claim.session)
+
+    def ended_unlocked(self, claim: Claim) -> None:
+        """(22) A body that outlived its lock ends with LockLost. Source: client.md, recipes, 2."""
+        self._fail(claim, "mutual exclusion", "its body ended without an error, after the place was lost")
+
+    def ran_on(self, claim: Claim) -> None:
+        """(22) The body of a lost lock is cancelled. Source: client.md, recipes, 2."""
+        self._fail(claim, "mutual exclusion", "its body runs on after the place was lost")
+
+    def _is_first(self, claim: Claim) -> None:
+        if not self.in_force(claim):
+            queue = [f"{zxid_text(place.token)} of {place.owner:#x}" for place in self._contests[claim.contest].queue]
+            self._fail(claim, "mutual exclusion", f"in truth the queue is {queue}")
+
+    def answered(self, session: SessionId, call: Call, reply: Reply) -> None:
+        """(24) Who waits watches the one before it, and nobody else: a release wakes one. Source: client.md, recipes,
+        7."""
+        request = call.request
+        if not isinstance(request, GetData) or not request.watch or isinstance(reply.body, APIError):
+            return
+        path, _, name = request.path.rpartition("/")
+        contest = self._contests.get(path)
+        if contest is None:
+            return
+        index = bisect_right(contest.queues, reply.zxid, key=lambda entry: entry[0]) - 1
+        queue = contest.queues[index][1]
+        names = [place.name for place in queue]
+        own = [place for place, one in enumerate(queue) if one.owner == session]
+        watched = names.index(name)
+        if own and watched not in own and watched + 1 not in own:
+            self.world.fail(
+                "no herd", f"session {session:#x} is at {own} in {path}, and watches {basename(name)} at {watched}"
+            )
+
+    def observed(self, observer: str, contest: str, identifier: str | None) -> None:
+        """(25) An observer is told only of those who led, and in their order. Source: semantics of reads, session."""
+        if identifier is None:
+            return
+        firsts = self._contests[contest].firsts
+        last = self._observed.get(observer, -1)
+        index = next((index for index, place in enumerate(firsts) if place.identifier == identifier), -1)
+        if index < last or index < 0:
+            names = [place.identifier for place in firsts]
+            self.world.fail("observed leaders", f"{observer} sees {identifier}, number {index} of {names}; saw {last}")
+        self._observed[observer] = index
+
+    def no_one_left(self) -> None:
+        """(26) When all have released or given up, no contender is left behind. Source: client.md, recipes, 4."""
+        for path, contest in self._contests.items():
+            if contest.queue:
+                self.world.fail("no leaked contender", f"at {path} remain {contest.queue}")
+
+    def queues(self) -> dict[str, tuple[Place, ...]]:
+        """Who stands where at this moment, in truth."""
+        return {path: contest.queue for path, contest in self._contests.items()}
+
+    def _fail(self, claim: Claim, invariant: str, detail: str) -> None:
+        who = f"{claim.who} (session {claim.session:#x})"
+        self.world.fail(invariant, f"{who} holds {claim.contest} by {zxid_text(claim.held.token)}: {detail}")
