@@ -287,6 +287,28 @@ async def test_losing_the_session_cancels_the_body_and_raises(server: ServerProc
         link.allow()
 
 
+async def test_a_waiter_whose_whole_path_vanishes_is_told_that_its_place_is_gone(connect: Connect) -> None:
+    async with connect() as zk, connect() as other:
+        await zk.ensure_path("/")
+        lost: list[str] = []
+
+        async def wait() -> None:
+            try:
+                async with zk.Lock(PATH):
+                    raise AssertionError("it was granted")
+            except LockLost as error:
+                lost.append(error.reason)
+
+        async with anyio.create_task_group() as tasks:
+            with pytest.raises(LockLost):  # noqa: PT012 - leaving the block is what is tested
+                async with other.Lock(PATH):
+                    tasks.start_soon(wait)
+                    await until(other, 2)
+                    await other.delete("/locks", recursive=True)
+        assert lost == ["its node was deleted while it was waiting"]
+        assert await zk.Lock(PATH).contenders() == ()
+
+
 async def test_a_body_that_finished_after_the_loss_raises_too(server: ServerProcess, connect: Connect) -> None:
     async with linked(server, connect, session_timeout_ms=400) as (zk, link):
         with pytest.raises(LockLost):  # noqa: PT012 - leaving the block is what is tested

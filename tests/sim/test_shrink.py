@@ -34,7 +34,14 @@ def test_only_the_faults_and_wishes_that_it_takes_are_left() -> None:
     shrunk = shortest(breaks)
     assert (shrunk.plan.only_faults, shrunk.plan.only_wishes) == (frozenset({3, 40}), frozenset({1, 200, 201}))
     assert shrunk.violation.args == violation(shrunk.plan).args
-    assert shrunk.runs < 150
+    assert shrunk.runs < 300
+
+
+def test_a_shorter_run_may_take_another_nature() -> None:
+    def breaks(plan: Plan) -> Violation | None:
+        return violation(plan) if plan == PLAN or plan.nature >= 2 else None
+
+    assert shortest(breaks).plan == Plan(7, 1, PLAN.mode, PLAN.layer, frozenset(), frozenset(), nature=2)
 
 
 def test_where_it_takes_none_the_first_runs_show_it() -> None:

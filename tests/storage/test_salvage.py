@@ -43,6 +43,18 @@ def test_a_server_alone_goes_on_with_what_is_good(lab: "Lab") -> None:
     assert recovered == Recovered("disk-1", Epoch(1), None, (P1, *lab.entries(0, 0), config(1)), False)
 
 
+def test_a_server_alone_of_which_nothing_is_left_stays_alone_and_is_empty(lab: "Lab") -> None:
+    lab.write(lab.open().store, [P1], lab.entries(0, 0), [config(1)], lab.entries(2, 4))
+    lab.open()
+    lab.disk.remove(lab.segments()[0])
+    with pytest.raises(StorageError, match=r"zk salvage --data .* \(it keeps nothing: the server will be empty"):
+        lab.open(ensemble=False)
+    done = salvage(lab.disk, lab.make_uuid, lab.options)
+    assert done is not None
+    assert (done.records_kept, done.last_zxid, done.new_disk) == (0, 0, False)
+    assert lab.open(ensemble=False).recovered == Recovered("disk-1", Epoch(1), None, (), False)
+
+
 def test_one_of_several_gets_a_new_disk_uuid_and_so_has_no_vote(lab: "Lab") -> None:
     damaged(lab, 1, 2, 3)
     done = salvage(lab.disk, lab.make_uuid, lab.options)
@@ -63,6 +75,9 @@ def test_without_any_readable_header_there_is_nothing_to_salvage(lab: "Lab") -> 
     lab.write(lab.open().store, [P1], lab.entries(0, 3))
     lab.flip(lab.segments()[0], 30)
     before = lab.disk.image()
-    with pytest.raises(StorageError, match=r"nothing to salvage.*Restore the directory from a copy"):
+    refusal = r"no log file is left whose header can be read\. Restore the directory from a copy"
+    with pytest.raises(StorageError, match=refusal):
+        lab.open(ensemble=False)
+    with pytest.raises(StorageError, match=refusal):
         salvage(lab.disk, lab.make_uuid, lab.options)
     assert lab.disk.image() == before

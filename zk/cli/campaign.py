@@ -41,6 +41,7 @@ class Order:
     only_faults: frozenset[int] | None = None
     only_wishes: frozenset[int] | None = None
     war_ms: int | None = None
+    nature: int = 0
 
     @property
     def varied(self) -> bool:
@@ -58,6 +59,7 @@ class Order:
                 only_faults=self.only_faults,
                 only_wishes=self.only_wishes,
                 war_ms=self.war_ms,
+                nature=self.nature,
             )
             for seed in range(self.start, self.start + seeds)
         ]
@@ -220,6 +222,8 @@ def command(plan: Plan, plant: PlantRef | None) -> str:
     words.append(f"--mode {plan.mode.value} --layer {plan.layer.value}")
     if plant is not None:
         words.append(f"--plant {plant.name}")
+    if plan.nature:
+        words.append(f"--nature {plan.nature}")
     if plan.war_ms is not None:
         words.append(f"--war-ms {plan.war_ms}")
     if plan.only_faults is not None:

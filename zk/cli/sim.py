@@ -52,6 +52,9 @@ def sim(
     war_ms: Annotated[
         int | None, typer.Option(min=0, metavar="MS", help="Faults strike for so long. Default: as the mode has it.")
     ] = None,
+    nature: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Other delays and the like, for the same faults and operations.")
+    ] = 0,
 ) -> int:
     """Prove the service on a simulated ensemble: every run has its own faults, and checks every promise at every step.
 
@@ -74,6 +77,7 @@ def sim(
         only_faults=only_faults,
         only_wishes=only_wishes,
         war_ms=war_ms,
+        nature=nature,
     )
     if order.shortened and seeds not in (None, 1):
         raise typer.BadParameter("a run is shortened by itself: with --only-… or --war-ms, --seeds is 1")

@@ -21,7 +21,7 @@ from typing import Self, TypeVar
 from zk.model.errors import APIError
 from zk.model.record import ServerId, SessionId
 from zk.model.replies import Body, ConnectReply, Reply, StatusReply
-from zk.model.requests import Call, ClientRequest, Connect, GetStatus
+from zk.model.requests import Call, ClientRequest, ClientWrite, Connect, GetStatus
 from zk.server.config import Address
 from zk.wire.native import ClientConnection
 
@@ -256,6 +256,7 @@ class Session:
         """Open a session, or attach `earlier` again; APIError if the server refuses."""
         self._native = ClientConnection("zk.server.testing")
         self._xid: int = 0 if earlier is None else earlier._xid
+        self._answered = self._xid
         self._answers: dict[int, Reply] = {}
         self.socket = socket.create_connection((server.address.host, server.address.port), TIMEOUT_S)
         self.socket.sendall(self._native.hello())
@@ -282,7 +283,9 @@ class Session:
     def send(self, request: ClientRequest, *, linearizable: bool = False) -> int:
         """Send a request without waiting; its number, for `answer`."""
         self._xid += 1
-        self.socket.sendall(self._native.call(Call(self._xid, request, linearizable=linearizable)))
+        floor = self._answered + 1 if isinstance(request, ClientWrite) else 0
+        call = Call(self._xid, request, floor=floor, linearizable=linearizable)
+        self.socket.sendall(self._native.call(call))
         return self._xid
 
     def answer(self, xid: int) -> Body | APIError:
@@ -294,6 +297,7 @@ class Session:
             for item in self._native.receive(data):
                 if isinstance(item, Reply):
                     self._answers[item.xid] = item
+                    self._answered = item.xid
         return self._answers.pop(xid).body
 
 

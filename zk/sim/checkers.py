@@ -18,7 +18,12 @@ from zk.broadcast.records import Entry, EntryKind, Promise, Recovered, SnapshotR
 from zk.model.record import Epoch, ServerId, Zxid, counter_of, epoch_of
 from zk.sim.mirror import NO_EPOCH, LogShape, Mirror, shape_of
 from zk.sim.trace import zxid_text
-from zk.sim.world import World
+from zk.sim.world import MS, World
+
+NO_LEADER = ServerId(0)
+FRESH_MS = 240
+"""A leader that a follower has heard so recently is not given up for another: a little less than
+`ZabConfig.leader_timeout_ms`, since clocks differ."""
 
 
 @dataclass(slots=True)
@@ -31,6 +36,8 @@ class _Life:
     delivered: Zxid
     role: Role = Role.LOOKING
     epoch: Epoch = NO_EPOCH
+    leader: ServerId = NO_LEADER
+    heard_us: int = 0  # when it last answered a ping of its leader
     proposed: int = 0
     waiting: dict[int, tuple[engine.Token, bytes]] = field(default_factory=dict)  # by id: a token needs no hash
     reads: dict[int, tuple[engine.Token, Zxid]] = field(default_factory=dict)
@@ -68,6 +75,8 @@ class BroadcastChecks:
         self._zxids: list[Zxid] = []  # of the history, to search in
         self._entries: dict[Zxid, tuple[Zxid, Entry]] = {}  # each entry ever seen, with its predecessor
         self._lives: dict[ServerId, _Life] = {}
+        self._disks: dict[ServerId, str] = {}  # each server's disk, by its uuid
+        self._named: set[tuple[ServerId, str]] = set()  # disks that a membership has named
         self._lost: dict[ServerId, LogShape] = {}  # what was taken from a disk, until its server is counted again
         self._leaders: dict[Epoch, tuple[ServerId, int]] = {}
         self._proposed: dict[bytes, _Proposed] = {}
@@ -92,6 +101,7 @@ class BroadcastChecks:
         for record in recovered.records:
             if isinstance(record, Entry):
                 self._recovered_is_what_was_written(server, record)
+        self._disks[server] = recovered.disk_uuid
         base = recovered.snapshot.zxid if recovered.snapshot is not None else Zxid(0)
         self._lives[server] = _Life(server, incarnation, self._position(base), base)
 
@@ -110,9 +120,7 @@ class BroadcastChecks:
         for effect in effects:
             match effect:
                 case engine.Send():
-                    self.world.counters[type(effect.message).__name__] += 1
-                    if isinstance(effect.message, messages.SyncLog) and effect.message.entries:
-                        self.world.counters["diff"] += 1
+                    self._sent(life, effect.message)
                 case engine.Append():
                     self._appended(life, effect)
                 case engine.Deliver():
@@ -156,6 +164,16 @@ class BroadcastChecks:
             for each, number in ((known.life, known.number), (life, life.proposed)):
                 self._excused.setdefault((each.server, each.incarnation), set()).add(number)
 
+    def _sent(self, life: _Life, message: messages.Message) -> None:
+        self.world.counters[type(message).__name__] += 1
+        match message:
+            case messages.SyncLog() if message.entries:
+                self.world.counters["diff"] += 1
+            case messages.PongPeer():
+                life.heard_us = self.world.now_us
+            case messages.PollReply(granted=True):
+                self._leader_is_kept(life, "grants a poll")
+
     def _appended(self, life: _Life, effect: engine.Append) -> None:
         mirror = self.mirrors[life.server]
         for record in effect.records:
@@ -163,7 +181,9 @@ class BroadcastChecks:
                 case Entry():
                     self._log_matching(life, mirror.appended.last, record)
                     if record.kind is EntryKind.CONFIG:
-                        self._configs_intersect(life, Membership.decode(record.payload))
+                        membership = Membership.decode(record.payload)
+                        self._configs_intersect(life, membership)
+                        self._named.update(membership.disks)
                 case Truncate():
                     self._truncates_above_delivered(life, record)
                     self.world.counters["truncate"] += 1
@@ -194,7 +214,9 @@ class BroadcastChecks:
     def _role_changed(self, life: _Life, effect: engine.RoleChanged) -> None:
         if life.role is Role.LEADING and effect.role is not Role.LEADING:
             self.world.counters["step-down"] += 1
-        life.role, life.epoch = effect.role, effect.epoch
+        if effect.role is Role.FOLLOW_SYNC and effect.leader != life.leader:
+            self._leader_is_kept(life, f"obeys server {effect.leader}")
+        life.role, life.epoch, life.leader = effect.role, effect.epoch, effect.leader
         if effect.role in (Role.FOLLOWING, Role.LEADING):
             self._lost.pop(life.server, None)
         if effect.role in (Role.LEAD_SYNC, Role.LEADING):
@@ -257,16 +279,17 @@ class BroadcastChecks:
 
     def _commit_truth(self, life: _Life, entry: engine.Delivered) -> None:
         """(4) At its first delivery, an entry is on the disks of a quorum, or was, if one was lost while its
-        acknowledgement was on the way. Source: Zab, phase 3: a leader commits what a quorum has acknowledged, and to
-        acknowledge is to have it on disk."""
-        holders = [
-            server
-            for server, mirror in self.mirrors.items()
-            if mirror.durable.holds(entry.zxid)
-            or (server in self._lost and self._lost[server].holds(entry.zxid))
-        ]
+        acknowledgement was on the way. The disk of a learner does not count. Source: Zab, phase 3: a leader commits
+        what a quorum has acknowledged, and to acknowledge is to have it on disk."""
+        holders = [server for server in self.voters if self._held(server, entry.zxid)]
         if len(holders) < self.quorum:
             self.world.fail("commit truth", f"{life} delivers {zxid_text(entry.zxid)}, durable only on {holders}")
+
+    def _held(self, server: ServerId, zxid: Zxid) -> bool:
+        """Whether a disk of this server that the ensemble counts, or counted until it was lost, holds the entry."""
+        lost = self._lost.get(server)
+        counts = not self._named or (server, self._disks.get(server)) in self._named
+        return (counts and self.mirrors[server].durable.holds(zxid)) or (lost is not None and lost.holds(zxid))
 
     def _leader_completeness(self, life: _Life) -> None:
         """(5) A leader that serves has everything delivered in earlier epochs. Source: Zab, primary integrity; Raft,
@@ -363,6 +386,15 @@ class BroadcastChecks:
             )
         if self._position(effect.zxid) > life.position:
             self.world.fail("read index", f"{life} reads at {zxid_text(effect.zxid)}, not yet delivered there")
+
+    def _leader_is_kept(self, life: _Life, what: str) -> None:
+        """A follower that hears its leader does not turn to another, or one server with a bad connection would bring
+        down every leader. Source: Ongaro, Raft thesis, 4.2.3."""
+        silent_ms = (self.world.now_us - life.heard_us) / MS
+        if life.role is Role.FOLLOWING and silent_ms < FRESH_MS:
+            self.world.fail(
+                "sticky leader", f"{life} {what}, and answered server {life.leader} only {silent_ms:.0f} ms ago"
+            )
 
     def _configs_intersect(self, life: _Life, membership: Membership) -> None:
         """(14) Decisions under two memberships that follow each other always meet in a server: some majority of the one

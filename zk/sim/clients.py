@@ -49,7 +49,6 @@ from zk.sim.world import MS, World
 
 TIMEOUT_MS = 2_000
 _ANY_ZXID = Zxid(0)
-_OUTSTANDING_MAX = 6
 _FOR_EVER_MS = 1 << 30
 _PATIENCE_MS = 1_200  # without an answer for so long, a client tries another server
 _NEVER_SAID = (SessionExpiredError, SessionMovedError)  # these say nothing about the write itself
@@ -81,6 +80,7 @@ class SimClient:
         self._witness = witness
         self._wishes = Wishes(world.wishes, number)
         self._pace_ms = world.wishes.choice((4, 20, 60))
+        self._outstanding_max = world.wishes.choice((2, 6, 30))
         self._link: Link | None = None
         self._ghost: Ghost | None = None
         self._ready = False  # whether the connection has its session
@@ -101,7 +101,7 @@ class SimClient:
         self._complete = Zxid(0)  # up to there it was told of everything that it watches
         self._written = Zxid(0)  # its newest write that was answered
         self._watching: Watching | None = None
-        self._streams: set[tuple[WatchMode, str]] = set()  # watches that are to miss nothing
+        self._streams: dict[tuple[WatchMode, str], None] = {}  # watches that are to miss nothing
         self._walk: Walk | None = None
         self._wishes.begin_session()
 
@@ -120,14 +120,16 @@ class SimClient:
             self._fall_silent()
         elif self._link is None:
             self._connect()
-        elif (self._asked and now_us - self._asked[0].sent_us > _PATIENCE_MS * MS) or (mood < 6 and self._ready):
+        elif self._asked and now_us - self._asked[0].sent_us > _PATIENCE_MS * MS:
             self._leave(quietly=mood % 2 == 0)
+        elif mood < 6 and self._ready and not self._resting:
+            self._leave(quietly=mood % 2 == 0)  # to see whether another server is nicer
         elif not self._ready:
             pass  # its Connect is under way
         elif now_us - self._pinged_us > TIMEOUT_MS * MS // 3:
             self._pinged_us = now_us
             self._ask(Ping())
-        elif len(self._asked) < _OUTSTANDING_MAX and eager and not self._resting:
+        elif len(self._asked) < self._outstanding_max and eager and not self._resting:
             self._wish(wish)
 
     def _fall_silent(self) -> None:
@@ -194,7 +196,7 @@ class SimClient:
             self._send(Call(xid, request, floor=min(self._writes)))
         self._watch_again(self._watching)
         if self._ghost is not None:
-            self._haunt(self._ghost)
+            self._haunt(self._ghost, reply.zxid)
 
     def _watch_again(self, watching: Watching) -> None:
         streams = {
@@ -205,14 +207,17 @@ class SimClient:
         if again is not None:
             self.world.counters["watches set again"] += 1
             self._ask(again)
-        for key in streams.keys() & watching.watches.keys():
-            self.world.counters["streams continued"] += 1
-            self._ask(streams[key])
+        for key, request in streams.items():
+            if key in watching.watches:
+                self.world.counters["streams continued"] += 1
+                self._ask(request)
 
-    def _haunt(self, ghost: Ghost) -> None:
-        """The connection left behind tries one more write: the session is here now."""
-        self._xid += 1
-        ghost.call(Call(self._xid, SetData("/key-0", b"of a ghost"), floor=min(self._writes, default=self._xid)))
+    def _haunt(self, ghost: Ghost, zxid: Zxid) -> None:
+        """The connection left behind tries one more read and one more write: the session is here now."""
+        self._xid += 2
+        floor = min(self._writes, default=self._xid)
+        write = Call(self._xid, SetData("/key-0", b"of a ghost"), floor=floor)
+        ghost.haunt(zxid, (Call(self._xid - 1, GetData("/key-0")), write))
         self._ghost = None
 
     # ---- asking
@@ -343,7 +348,7 @@ class SimClient:
             case AddWatch():
                 self._watching.added(request, zxid)
                 if request.since is not None:
-                    self._streams.add((request.mode, request.path))
+                    self._streams[request.mode, request.path] = None
             case RemoveWatches() | CheckWatches():
                 self._watching.removed(request, body)
             case _ if isinstance(request, TreeRead):

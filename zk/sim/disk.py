@@ -2,16 +2,19 @@
 
 It keeps two images: what the running process sees, and what a power cut leaves; between them, the changes since the
 last fsync. At a power cut a random part of those changes survives, page by page, torn anywhere, in any order. Faults
-come on demand: a power cut in the midst of an operation, errors, a full disk, damage at rest, a wipe, an old image.
+come on demand: a power cut in the midst of an operation, errors, a full disk (`capacity_bytes`), damage at rest, a
+wipe, an old image.
 """
 
 import errno
-from copy import deepcopy
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from random import Random
 
 PAGE_BYTES = 4_096
+CAPACITY_BYTES = 1 << 40
+"""More than any simulated server will ever write."""
 
 
 class PowerCut(BaseException):
@@ -77,7 +80,7 @@ class _Inode:
                 changes = [_torn(page, random) if random.randrange(8) == 0 else page for page in changes]
         for change in changes:
             self.durable.apply(change)
-        self.seen = deepcopy(self.durable)
+        self.seen = _Image(bytearray(self.durable.data), self.durable.size)
         self.unsynced.clear()
 
 
@@ -121,7 +124,7 @@ class Disk:
     """One server's data directory. It outlives the server's process; what survives a power cut is drawn from
     `random`."""
 
-    def __init__(self, random: Random, path: str = "disk", capacity_bytes: int = 1 << 40) -> None:
+    def __init__(self, random: Random, path: str = "disk", capacity_bytes: int = CAPACITY_BYTES) -> None:
         self.path = path
         self.capacity_bytes = capacity_bytes
         self.operations = 0
@@ -183,7 +186,7 @@ class Disk:
         self._unsynced_names.clear()
 
     def free_bytes(self) -> int:
-        return max(0, self.capacity_bytes - sum(inode.seen.size for inode in self._names.values()))
+        return max(0, self.capacity_bytes - self.used_bytes())
 
     def close(self) -> None:
         pass
@@ -223,6 +226,10 @@ class Disk:
         self._cut_at = None
         self._errors.clear()
 
+    def used_bytes(self) -> int:
+        """How much all files take."""
+        return sum(inode.seen.size for inode in self._names.values())
+
     def written_bytes(self, name: str) -> int:
         """How far the file was ever written: behind it there are only zeroes."""
         return len(self._find(name).seen.data)
@@ -233,17 +240,26 @@ class Disk:
         for image in (inode.seen, inode.durable):
             image.apply(_Write(offset, data))
 
+    def shorten(self, name: str, size_bytes: int) -> None:
+        """The file ends earlier, behind everyone's back."""
+        inode = self._find(name)
+        for image in (inode.seen, inode.durable):
+            image.apply(_Resize(min(size_bytes, image.size)))
+
     def wipe(self) -> None:
         """Somebody put an empty disk in place of this one."""
         self._names, self._durable_names = {}, {}
         self._unsynced_names.clear()
 
     def image(self) -> dict[str, bytes]:
-        """A copy of all files as they are now, to `restore` later."""
-        return {name: self.read(name) for name in self.names()}
+        """A copy of all files as the process sees them now, to `restore` later."""
+        return {
+            name: bytes(inode.seen.data) + bytes(inode.seen.size - len(inode.seen.data))
+            for name, inode in self._names.items()
+        }
 
-    def restore(self, image: dict[str, bytes]) -> None:
-        """Somebody copied an old backup over this disk."""
+    def restore(self, image: Mapping[str, bytes]) -> None:
+        """Somebody copied an old backup over this disk, and nothing of what was there is left."""
         self.wipe()
         for name, data in image.items():
             self.create(name).write(0, data)
@@ -264,7 +280,7 @@ class Disk:
 
     def reserve(self, size_bytes: int, name: str) -> None:
         """Raise ENOSPC unless the disk takes so many bytes more."""
-        if size_bytes > 0 and self.capacity_bytes < (1 << 40) and size_bytes > self.free_bytes():
+        if size_bytes > 0 and self.capacity_bytes < CAPACITY_BYTES and size_bytes > self.free_bytes():
             self.errors_raised += 1
             raise OSError(errno.ENOSPC, "no space left on the simulated disk", name)
 

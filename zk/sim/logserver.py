@@ -12,7 +12,7 @@ from zk.broadcast.messages import Message
 from zk.broadcast.records import Recovered, SnapshotRef
 from zk.model.peering import ReplicaMessage
 from zk.model.record import ConnectionId, ServerId, Zxid
-from zk.replica.events import Effect, SendPeer, WriteSnapshot
+from zk.replica.events import DiskSpace, Effect, SendPeer, WriteSnapshot
 from zk.sim.checkers import BroadcastChecks
 
 _PADDING = bytes(2_000)  # a snapshot has several chunks, so that its transfer can be interrupted
@@ -56,8 +56,10 @@ class LogServer:
         assert not isinstance(message, ReplicaMessage)
         return self.step(now_ms, engine.PeerReceived(peer, connection, message))
 
-    def step(self, now_ms: int, event: engine.Event) -> list[Effect]:
+    def step(self, now_ms: int, event: engine.Event | DiskSpace) -> list[Effect]:
         """One step of the engine; what concerns the application is done here."""
+        if isinstance(event, DiskSpace):
+            return self.step(now_ms, engine.Resign()) if event.low else []
         effects: list[Effect] = []
         for effect in self.engine.step(now_ms, event):
             match effect:

@@ -155,6 +155,17 @@ class Network(Generic[M]):
         connection = self._current.get(frozenset((sender, receiver)))
         return () if connection is None else tuple(connection.ends[sender].stalled)
 
+    def connection(self, one: ServerId, other: ServerId) -> object:
+        """What stands between two servers now, to be compared with later; None if nothing does."""
+        return self._current.get(frozenset((one, other)))
+
+    def linked(self, server: ServerId, peer: ServerId) -> bool:
+        """Whether `server` believes to be connected to `peer`."""
+        return any(
+            holder == server and connection.ends[server].peer == peer and connection.ends[server].open
+            for (holder, _), connection in self._by_end.items()
+        )
+
     def isolate(self, group: Sequence[ServerId]) -> None:
         """Partition: nothing passes between `group` and the others."""
         for inside in group:
@@ -279,7 +290,8 @@ class Network(Generic[M]):
                 self.world.counters["half-open connection"] += 1
             end.stalled.clear()
             self.world.after(told_us, partial(self._closed, far))
-        self._connect_after(*connection.ends, random.randrange(5 * MS, 200 * MS))
+        one, other = connection.ends
+        self._connect_after(one, other, random.randrange(5 * MS, 200 * MS))
 
     def _closed(self, end: _End[M]) -> None:
         self._by_end.pop((end.server, end.serial), None)

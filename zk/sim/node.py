@@ -27,7 +27,7 @@ from zk.broadcast.messages import Message
 from zk.broadcast.records import Record, Recovered
 from zk.model.peering import ReplicaMessage
 from zk.model.record import ConnectionId, ServerId, Zxid
-from zk.replica.events import Answer, CloseClient, Effect, Log, SendPeer, WriteSnapshot
+from zk.replica.events import Answer, CloseClient, DiskSpace, Effect, Log, SendPeer, WriteSnapshot
 from zk.sim.checkers import BroadcastChecks
 from zk.sim.disk import Disk, PowerCut
 from zk.sim.network import Network
@@ -40,8 +40,10 @@ from zk.storage.store import Opened, Options, Store, open_store
 
 EPOCH_MS = 1_700_000_000_000
 """Wall clock time when a world begins, in milliseconds since 1970."""
+SPACE_EVERY_TICKS = 50
+"""How often the room on the disk is looked at: once a second, as a server does."""
 
-MachineEvent = PeerConnected | PeerDisconnected | Durable | SnapshotStored | Resign
+MachineEvent = PeerConnected | PeerDisconnected | Durable | SnapshotStored | Resign | DiskSpace
 
 
 class Machine(Protocol):
@@ -83,13 +85,15 @@ class Node(Generic[M]):
         self.disk_uuid = ""
         self.machine: M | None = None
         self.incarnation = 0
+        self.standing: RoleChanged | None = None  # its newest role in this life
+        self.wall_ahead_ms = 0  # by how much its wall clock was set forwards, or backwards
         self.slow_until_us = 0  # until then an fsync takes long
         self.tampered = False  # something durable was taken from the disk: the next start may find less
         self.on_failure: Callable[[Node[M]], None] = lambda node: None  # its disk or its power failed: it is down
         self.on_role: Callable[[Node[M], RoleChanged], None] = lambda node, effect: None
         self.on_client: Callable[[Node[M], Answer | CloseClient], None] = lambda node, effect: None
         self._network = network
-        self._checks = checks
+        self.checks = checks
         self._build = build
         self._tick_us = tick_ms * MS
         self._options = options
@@ -101,6 +105,9 @@ class Node(Generic[M]):
         self._gathered: list[Append | StoreSnapshot] = []
         self._syncing = False
         self._disk_stuck = False
+        self._space_low = False
+        self._ticks = 0
+        self._snapshot_file = ""  # the snapshot that is being written, or was given up
         self._snapshot_writer: SnapshotWriter | None = None
         self._slices: list[WriteSnapshot] = []
 
@@ -113,7 +120,7 @@ class Node(Generic[M]):
 
     @property
     def wall_ms(self) -> int:
-        return EPOCH_MS + self.now_ms
+        return EPOCH_MS + self.now_ms + self.wall_ahead_ms
 
     # ---- the process
 
@@ -135,11 +142,12 @@ class Node(Generic[M]):
                 self.disk,
                 Identity("simulated", self.server),
                 lambda: f"{self.world.random.getrandbits(64):016x}",
-                ensemble=len(self._checks.voters) > 1,
+                ensemble=len(self.checks.voters) > 1,
                 options=self._options,
             )
         except PowerCut:
             self.world.log(str(self.server), "power cut while starting")
+            self.world.counters["fault: crash while starting"] += 1
             self.disk.power_cut()
             self.on_failure(self)
         except (StorageError, LogFailure) as failure:
@@ -157,7 +165,9 @@ class Node(Generic[M]):
         recovered = opened.recovered
         if self.world.trace is not None:
             self.world.log(str(self.server), f"starts ({self.incarnation}): {describe(recovered)}")
-        self._checks.started(self.server, self.incarnation, recovered, self.tampered)
+        if recovered.damaged:
+            self.world.counters["started from a damaged disk"] += 1
+        self.checks.started(self.server, self.incarnation, recovered, self.tampered)
         self.tampered = False
         self.disk_uuid = recovered.disk_uuid
         self._store, self._lsn = opened.store, 0
@@ -173,8 +183,9 @@ class Node(Generic[M]):
         self._network.stop(self.server)
         if self._syncing and self.world.random.random() < 0.5:
             self._die_writing()
-        self.machine = self._paused = self._store = self._snapshot_writer = None
+        self.machine = self._paused = self._store = self._snapshot_writer = self.standing = None
         self._gathered, self._slices, self._syncing = [], [], False
+        self._space_low, self._snapshot_file = False, ""
         if power_cut:
             self.disk.power_cut()
         else:
@@ -240,8 +251,21 @@ class Node(Generic[M]):
         if incarnation != self.incarnation or self.machine is None:
             return
         self._tick_later()
-        if self._paused is None:  # a process that does not run misses its ticks
-            self._perform(self.machine.tick(self.now_ms, self.wall_ms))
+        if self._paused is not None:
+            return  # a process that does not run misses its ticks
+        self._ticks += 1
+        if self._ticks % SPACE_EVERY_TICKS == 0:
+            self._watch_space()
+        self._perform(self.machine.tick(self.now_ms, self.wall_ms))
+
+    def _watch_space(self) -> None:
+        assert self._store is not None
+        low = self._store.space().low
+        if low is not self._space_low:
+            self._space_low = low
+            self.world.counters["low on space" if low else "space again"] += 1
+            self.world.log(str(self.server), "is low on space" if low else "has space again")
+            self.act(lambda machine, now_ms: machine.step(now_ms, DiskSpace(low)))
 
     # ---- effects
 
@@ -259,6 +283,7 @@ class Node(Generic[M]):
                 case RoleChanged():
                     if self.world.trace is not None:
                         self.world.log(str(self.server), describe(effect))
+                    self.standing = effect
                     self.on_role(self, effect)
                 case Disconnect():
                     self.world.log(str(self.server), f"closes #{effect.connection} to {effect.peer}: {effect.reason}")
@@ -267,8 +292,8 @@ class Node(Generic[M]):
                     self.on_client(self, effect)
                 case Log():
                     self.world.log(str(self.server), effect.text)
-                case Halt():
-                    self.world.log(str(self.server), f"halts: {effect.reason}")
+                case Halt():  # nothing in this world, lost disks and old ones included, is a reason
+                    self.world.fail("halt", f"server {self.server} halts: {effect.reason}")
                 case _:
                     assert_never(effect)
         if self._gathered and not self._syncing:
@@ -320,7 +345,7 @@ class Node(Generic[M]):
             self._fail(failure)
             return
         self._syncing = False
-        self._checks.synced(self.server, self._lsn)
+        self.checks.synced(self.server, self._lsn)
         durable = Durable(self._lsn)
         if self._gathered:
             self._write_gathered()
@@ -349,16 +374,35 @@ class Node(Generic[M]):
             return
         piece = self._slices.pop(0)
         try:
+            self._write_piece(self._store, piece)
+        except PowerCut as failure:
+            self._fail(failure)
+            return
+        if self._slices:
+            self._slice_later()
+
+    def _write_piece(self, store: Store, piece: WriteSnapshot) -> None:
+        """The next piece. After an error the server goes on without this snapshot: no record names it yet."""
+        try:
+            if piece.ref.file != self._snapshot_file:
+                self._abandon_snapshot()  # the machine began another one
+                self._snapshot_file = piece.ref.file
+                self._snapshot_writer = store.snapshot_writer(piece.ref)
             if self._snapshot_writer is None:
-                self._snapshot_writer = self._store.snapshot_writer(piece.ref)
+                return
             self._snapshot_writer.write(piece.chunk)
             if piece.last:
                 self._snapshot_writer.finish()
                 self._snapshot_writer = None
                 stored = SnapshotStored(piece.ref)
                 self.act(lambda machine, now_ms: machine.step(now_ms, stored))
-        except (OSError, SnapshotDefectError, PowerCut) as failure:
-            self._fail(failure)
-            return
-        if self._slices:
-            self._slice_later()
+        except (OSError, SnapshotDefectError) as failure:
+            self.world.counters["snapshot given up"] += 1
+            self.world.log(str(self.server), f"gives up {piece.ref.file}: {failure!r}")
+            self._abandon_snapshot()
+
+    def _abandon_snapshot(self) -> None:
+        writer, self._snapshot_writer = self._snapshot_writer, None
+        if writer is not None:
+            with suppress(OSError):
+                writer.abandon()

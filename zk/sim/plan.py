@@ -33,7 +33,8 @@ class Plan:
     """One run. Equal plans give equal runs, to the last event.
 
     Faults are numbered from 1 as they come up, and so are the wishes of clients. With `only_faults` or `only_wishes`
-    no other ones take place; with `war_ms`, peace comes then: that is how a violating run is made shorter.
+    no other ones take place; with `war_ms`, peace comes then: that is how a violating run is made shorter. `nature` is
+    the chance of delays and the like; another number, another chance.
     """
 
     seed: int
@@ -43,6 +44,7 @@ class Plan:
     only_faults: frozenset[int] | None = None
     only_wishes: frozenset[int] | None = None
     war_ms: int | None = None
+    nature: int = 0
 
     @property
     def peace_ms(self) -> int:

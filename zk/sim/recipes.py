@@ -33,7 +33,7 @@ from zk.sim.world import MS, Violation, World
 LOCK = "/locks/one"
 ELECTION = "/leaders/one"
 COUNTERS = {LOCK: "/counters/lock", ELECTION: "/counters/election"}
-PROCESSES = 3  # that compete; one more observes
+COMPETITORS = 3
 CALL_SECONDS_MAX = 3.0
 REST_WITHIN_MS = 6_000
 """In peace so much time suffices for all who wait to hold in turn, and for the sessions of the dead to end."""
@@ -57,10 +57,17 @@ class Recipes:
         self._war_until_us = war_ms * MS
         self._processes: list[Process] = []
 
+    def begin(self) -> None:
+        """Let there be processes."""
+        for number in range(COMPETITORS):
+            self.add(Competitor, number, 1)
+        self.add(Observer, COMPETITORS, 1)
+
+    def add(self, kind: "type[Process]", number: int, life: int) -> None:
+        """One process, in its first life or a later one."""
+        self._processes.append(kind(self, number, life))
+
     def __enter__(self) -> "Recipes":
-        for number in range(PROCESSES):
-            self.begin(Competitor, number, 1)
-        self.begin(Observer, PROCESSES, 1)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -70,10 +77,6 @@ class Recipes:
     @property
     def at_war(self) -> bool:
         return self.world.now_us < self._war_until_us
-
-    def begin(self, kind: "type[Process]", number: int, life: int) -> None:
-        """A process begins; behind its death, its next life."""
-        self._processes.append(kind(self, number, life))
 
     def rest(self) -> None:
         """Let everyone finish what is under way, and no more. In peace all get their turn, and leave nothing."""
@@ -184,7 +187,7 @@ class Process:
             self.line.darken(inf)
         else:
             self.line.cut()
-        self.world.after(again_ms * MS, lambda: self.recipes.begin(type(self), self.number, self.life + 1))
+        self.world.after(again_ms * MS, lambda: self.recipes.add(type(self), self.number, self.life + 1))
 
 
 class Competitor(Process):

@@ -94,7 +94,7 @@ class _Stage(Generic[M]):
 
 def run(plan: Plan, trace: Trace | None = None, stop_ms: int | None = None) -> Result:
     """Do one run; with `stop_ms`, only so much of it. Raises Violation at the first breach of an invariant."""
-    world = World(plan.seed, trace, plan.only_faults, plan.only_wishes, stop_ms)
+    world = World(plan.seed, trace, plan.only_faults, plan.only_wishes, stop_ms, plan.nature)
     play = _play_broadcast if plan.layer is Layer.BROADCAST else _play_service
     with suppress(TimeIsUp):
         play(plan, world)
@@ -164,7 +164,7 @@ def _play_service(plan: Plan, world: World) -> None:
 
 def _options(random: Random) -> Options:
     """Segments so small that there are many."""
-    return Options(segment_bytes=random.choice((8, 64, 512)) * KIB, ballast_bytes=4 * KIB, space_low_bytes=0)
+    return Options(segment_bytes=random.choice((8, 64, 512)) * KIB, ballast_bytes=4 * KIB, space_low_bytes=64 * KIB)
 
 
 def _tuning(random: Random, voters: Sequence[ServerId]) -> ZabConfig:

@@ -54,7 +54,7 @@ _ALL = (*_KEYS, *_TREE, *_BOXES, *_IN_BOXES, *_MORTAL, *_SECRETS, _LIMITED, *_IN
 _PARENTS = ("/", "/tree", "/tree/a", *_BOXES, _QUEUE, _LIMITED, _SECRETS[0])
 _USERS = (b"ann:secret", b"ben:secret")
 _OTHERS_MAY_SEE = (Acl(int(Perms.ALL), "auth", ""), Acl(int(Perms.READ), ANYONE.scheme, ANYONE.id))
-_VERSIONS_MAX = 200
+_MOOD_LASTS = 50  # wishes
 
 
 @record
@@ -67,7 +67,10 @@ class Wish:
 
 
 class Wishes:
-    """One client's. `number` makes what it writes its own."""
+    """One client's. `number` makes what it writes its own.
+
+    At times it only reads: a write in front of the reads would find out for them a server that should answer nobody.
+    """
 
     def __init__(self, random: Random, number: int) -> None:
         self._random = random
@@ -77,6 +80,7 @@ class Wishes:
         self._versions: dict[str, int] = {}  # as last seen
         self._zxids: list[Zxid] = [Zxid(0)]  # some that the session has seen
         self._in_queue: list[str] = []  # names seen there
+        self._reads = (self._get, self._exists, self._get_children, self._look_around)
         self._wishes: tuple[tuple[float, Callable[[], ClientRequest]], ...] = (
             (14, self._get),
             (6, self._exists),
@@ -96,11 +100,19 @@ class Wishes:
             (0.2, lambda: CloseSession()),
         )
         self._weights = [weight for weight, _ in self._wishes]
+        self._made = 0
+        self._only_reads = False
 
     def next(self) -> Wish:
         """The next wish. It draws the same chance whatever the client has seen."""
-        (chosen,) = self._random.choices(self._wishes, self._weights)
-        return Wish(chosen[1](), self._random.random() < 0.3, self._random.random() < 0.1)
+        random = self._random
+        if self._made % _MOOD_LASTS == 0:
+            self._only_reads = random.random() < 0.3
+        self._made += 1
+        if self._only_reads:
+            return Wish(random.choice(self._reads)(), random.random() < 0.8, random.random() < 0.1)
+        (chosen,) = random.choices(self._wishes, self._weights)
+        return Wish(chosen[1](), random.random() < 0.3, random.random() < 0.1)
 
     def seen(self, path: str, body: Body, zxid: Zxid) -> None:
         """A read was answered."""

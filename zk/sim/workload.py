@@ -1,6 +1,7 @@
 """What is asked of the simulated servers: proposals and reads, mostly of whoever believes to lead, and snapshots."""
 
 from collections.abc import Sequence
+from random import Random
 
 from zk.broadcast.engine import Propose, ReadIndex, Resign, Role
 from zk.sim.logserver import LogServer
@@ -28,9 +29,9 @@ class BroadcastWorkload:
     def stop(self) -> None:
         self.running = False
 
-    def propose(self, node: Node[LogServer], count: int = 1) -> None:
+    def propose(self, node: Node[LogServer], count: int = 1, filling_bytes: int = 20) -> None:
         """Have `count` new payloads ordered, whatever comes of it."""
-        proposals = [(self._payload(), self._token()) for _ in range(count)]
+        proposals = [(self._payload(filling_bytes), self._token()) for _ in range(count)]
         node.act(lambda server, now_ms: server.step(now_ms, Propose(proposals)))
 
     def _soon(self) -> None:
@@ -40,7 +41,9 @@ class BroadcastWorkload:
         if not self.running:
             return
         self._soon()
-        random = self.world.wishes
+        random = Random(self.world.wishes.getrandbits(32))  # for all of this wish, so that the others come without it
+        if not self.world.wants():
+            return
         up = [node for node in self.nodes if node.machine is not None]
         leading = [node for node in up if node.machine is not None and node.machine.role is Role.LEADING]
         if leading:
@@ -56,17 +59,17 @@ class BroadcastWorkload:
         elif draw < 0.205:
             node.act(lambda server, now_ms: server.step(now_ms, Resign()))
         else:
-            self.propose(node, 60 if self._bursts and draw > 0.95 else random.randrange(1, 5))
+            count = 60 if self._bursts and draw > 0.95 else random.randrange(1, 5)
+            self.propose(node, count, filling_bytes=4_000 if random.randrange(40) == 0 else 20)
         if self._snapshots and random.random() < 0.05:
             self._snapshot(random.choice(up))
 
     def _snapshot(self, node: Node[LogServer]) -> None:
         node.act(lambda server, now_ms: server.snapshot())
 
-    def _payload(self) -> bytes:
+    def _payload(self, filling_bytes: int) -> bytes:
         self._payloads += 1
-        filling = 4_000 if self.world.wishes.randrange(100) == 0 else 20
-        return b"payload %d " % self._payloads + bytes(filling)
+        return b"payload %d " % self._payloads + bytes(filling_bytes)
 
     def _token(self) -> tuple[str, int]:
         self._tokens += 1

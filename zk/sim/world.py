@@ -64,9 +64,10 @@ class World:
         only_faults: Collection[int] | None = None,
         only_wishes: Collection[int] | None = None,
         stop_ms: int | None = None,
+        nature: int = 0,
     ) -> None:
         self.seed = seed
-        self.random = Random(seed)
+        self.random = Random(nature << 64 | seed)
         self.fate = Random(f"fate of {seed}")
         self.wishes = Random(f"wishes of {seed}")
         self.counters: Counter[str] = Counter()

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from zk.broadcast.membership import Membership
 from zk.model.record import ServerId, Zxid, record
 from zk.storage.directory import Directory
-from zk.storage.errors import Defect, StorageError
+from zk.storage.errors import Defect
 from zk.storage.position import Position
 from zk.storage.recovery import History, read_log
-from zk.storage.store import DEFAULT_OPTIONS, Options, begin, refusals, remove_unfinished
+from zk.storage.store import DEFAULT_OPTIONS, Options, begin, nothing_to_salvage, refusals, remove_unfinished
 
 
 @record
@@ -38,14 +38,9 @@ def salvage(directory: Directory, make_uuid: Callable[[], str], options: Options
         if defect is None:
             return None
         if newest is None:
-            raise StorageError(
-                f"{directory.path}/{defect.file}",
-                defect.offset,
-                f"{defect.why}; no log file is left whose header can be read, so there is nothing to salvage",
-                "Restore the directory from a copy, or move its files away and start with an empty one.",
-            )
+            raise nothing_to_salvage(directory, defect)
         position = _end(history)
-        alone = _is_alone(position.membership, newest.identity.server_id)
+        alone = _is_alone(position.membership or newest.membership, newest.identity.server_id)
         disk_uuid = newest.disk_uuid if alone else make_uuid()
         store, notes = begin(directory, newest.identity, disk_uuid, options, reading)
         store.close()

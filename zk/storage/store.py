@@ -173,7 +173,7 @@ def open_store(
         if newest is not None:
             _check_identity(directory, identity, newest)
         if defect is not None and not ensemble:
-            raise _unsalvaged(directory, defect, history)
+            raise nothing_to_salvage(directory, defect) if newest is None else _unsalvaged(directory, defect, history)
         disk_uuid = make_uuid() if newest is None or defect is not None else newest.disk_uuid
         store, notes = begin(directory, identity, disk_uuid, options, reading)
     if defect is not None:
@@ -296,12 +296,21 @@ def _check_identity(directory: Directory, identity: Identity, newest: SegmentHea
         )
 
 
+def nothing_to_salvage(directory: Directory, defect: Defect) -> StorageError:
+    return StorageError(
+        f"{directory.path}/{defect.file}",
+        defect.offset,
+        f"the log is damaged: {defect.why}; no log file is left whose header can be read",
+        "Restore the directory from a copy, or move its files away and start with an empty one.",
+    )
+
+
 def _unsalvaged(directory: Directory, defect: Defect, history: History | None) -> StorageError:
-    left = 0 if history is None else len(history.records)
+    left = "nothing: the server will be empty" if history is None else f"{len(history.records)} records"
     return StorageError(
         f"{directory.path}/{defect.file}",
         defect.offset,
         f"the log is damaged: {defect.why}",
         "Best restore the directory from a copy. To go on without what is lost, run:"
-        f" zk salvage --data {directory.path} (it keeps {left} records, and sets the damaged files aside)",
+        f" zk salvage --data {directory.path} (it keeps {left}, and sets the damaged files aside)",
     )

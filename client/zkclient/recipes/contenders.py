@@ -315,8 +315,12 @@ class Contest:
             raise OperationTimeoutError(f"{self._path}: not granted in time; others are still before it") from None
 
     async def _list(self, deadline: float | None = None) -> list[Contender]:
+        """The contenders. The path is a container: where there are none, it may be gone."""
         timeout = None if deadline is None else deadline - anyio.current_time()
-        return in_order(await self._client.get_children(self._path, timeout=timeout))
+        try:
+            return in_order(await self._client.get_children(self._path, timeout=timeout))
+        except NoNodeError:
+            return []
 
     async def _leave(self, held: Held) -> None:
         """Remove the contender, whatever happens: what is posted is sent for as long as the session lives."""

@@ -13,13 +13,11 @@ from zkclient import AsyncZooKeeper, EventType, State, WatchEvent
 from zkclient.errors import ClientClosedError
 
 from zk.faults.namespaces import Loss, Site, between, host_name, start_site, why_not
-from zk.history.checks import check
-from zk.history.recorder import Recorder
+from zk.history import Recorder, check
 from zk.server.testing import ServerProcess
 
 T = TypeVar("T")
 
-SETTLED_S = 15.0  # connections that were silent break after 5 s, and are dialled again
 SESSION_TIMEOUT_MS = 4_000
 GUEST = "guest"
 
@@ -113,18 +111,11 @@ class Trial:
 
     def check(self, recorder: Recorder) -> None:
         """With all ways healed, all servers agree in time; and what the clients were told may have been so."""
-        self.until(self._agreed, SETTLED_S, "all servers have the same content")
+        self.ensemble.wait_until_agreed()
         check(recorder.history)
         for server in self.ensemble.servers:
             assert "Traceback" not in server.log
             assert "CRITICAL" not in server.log
-
-    def _agreed(self) -> bool:
-        try:
-            statuses = [server.status() for server in self.ensemble.servers]
-        except OSError:
-            return False
-        return len({(status.leader, status.zxid, status.digest) for status in statuses}) == 1
 
 
 @pytest.fixture

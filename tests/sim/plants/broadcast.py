@@ -1,0 +1,397 @@
+"""Planted bugs of the engine: each takes one rule of the protocol away.
+
+R1 … R17 are the rules, (1) … (20) the invariants, of docs/correctness.md. Some rules have a second line of defence in
+the production code, so that without the one alone nothing goes wrong: then both are taken away, and it is said so.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import cast
+
+from zk.broadcast import engine
+from zk.broadcast.messages import Ack, AckEpoch, Join, Message, NewEpoch, Poll, Proposal
+from zk.broadcast.quorum import committed_zxid, has_quorum
+from zk.broadcast.records import Entry, EpochEnds, Record, Recovered, Truncate
+from zk.broadcast.zab import confirmation, election, leading, streams, zab
+from zk.broadcast.zab.config import ZabConfig
+from zk.broadcast.zab.election import Candidate, answer_poll, consider_candidate
+from zk.broadcast.zab.following import Following
+from zk.broadcast.zab.history import common_point
+from zk.broadcast.zab.leading import Leading
+from zk.broadcast.zab.node import Node
+from zk.broadcast.zab.peer import Link
+from zk.broadcast.zab.stance import Lead, Move, Obey, Stance
+from zk.broadcast.zab.zab import Zab
+from zk.model.chance import Chance
+from zk.model.record import ConnectionId, Epoch, ServerId, Zxid, epoch_of, make_zxid
+from zk.sim import Layer, Mode, Plant
+from zk.sim.plant import patched
+
+Configs = Sequence[frozenset[ServerId]]
+NO_END = make_zxid(0xFFFF, 0)  # behind every log of a simulation
+
+on_proposal = Following.on_proposal
+on_join = Leading.on_join
+advance = Leading._advance
+send_once_durable = Node.send_once_durable
+replay = Node._replay
+node_init = Node.__init__
+take = Zab._take
+
+
+# ---- durable before speaking (R1, R5)
+
+
+def acknowledges_at_once(self: Following, peer: ServerId, message: Proposal) -> Move | None:
+    move = on_proposal(self, peer, message)
+    if move is None:
+        self.node.send(peer, Ack(self.epoch, message.stream, self.node.history.last))
+    return move
+
+
+def counts_itself_at_once(self: Leading) -> Move | None:
+    def with_unsynced(acked: Mapping[ServerId, Zxid], configs: Configs) -> Zxid:
+        return committed_zxid({**acked, self.node.server_id: self.node.history.last}, configs)
+
+    with patched((leading, "committed_zxid", with_unsynced)):
+        return advance(self)
+
+
+def committed_by_minority(acked: Mapping[ServerId, Zxid], configs: Configs) -> Zxid:
+    return sorted(acked.values(), reverse=True)[len(configs[0]) // 2 - 1]
+
+
+def committed_by_one(acked: Mapping[ServerId, Zxid], configs: Configs) -> Zxid:
+    return max(acked.values())
+
+
+def delivers_on_receipt(self: Following, peer: ServerId, message: Proposal) -> Move | None:
+    move = on_proposal(self, peer, message)
+    if move is None:
+        self.node.commit = self.node.history.last
+        self._deliver()
+    return move
+
+
+# ---- promises (R6)
+
+
+def promises_at_once(self: Node, peer: ServerId, message: Message) -> None:
+    if isinstance(message, AckEpoch):
+        self.send(peer, message)
+    else:
+        send_once_durable(self, peer, message)
+
+
+def campaigns_at_once(self: Node, peer: ServerId, message: Message) -> None:
+    if isinstance(message, NewEpoch):
+        self.send(peer, message)
+    else:
+        send_once_durable(self, peer, message)
+
+
+def leads_before_its_promise_is_durable(self: Candidate) -> Move | None:
+    if has_quorum({*self._promised, self.node.server_id}, self.node.configs):
+        return Lead(self.epoch, self._promised, self._newcomers)
+    return None
+
+
+def leads_with_a_minority(self: Candidate) -> Move | None:
+    if self.node.durability.complete and 2 * (len(self._promised) + 1) >= len(self.node.voters) - 1:
+        return Lead(self.epoch, self._promised, self._newcomers)
+    return None
+
+
+def promises_again(node: Node, stance: Stance, peer: ServerId, message: NewEpoch) -> Move | None:
+    if (
+        message.epoch == node.accepted_epoch
+        and message.last >= node.history.last
+        and message.counts_you
+        and node.may_vote_for(peer)
+        and not stance.leader_heard()
+    ):
+        return Obey(peer, message.epoch)
+    return consider_candidate(node, stance, peer, message)
+
+
+def forgets_its_promise(self: Node, config: ZabConfig, recovered: Recovered, chance: Chance, now_ms: int) -> None:
+    node_init(self, config, recovered, chance, now_ms)
+    self.accepted_epoch = epoch_of(self.history.last)
+
+
+def polls_any_log(node: Node, stance: Stance, peer: ServerId, poll: Poll) -> None:
+    answer_poll(node, stance, peer, replace(poll, last=NO_END))
+
+
+def votes_for_any_log(node: Node, stance: Stance, peer: ServerId, message: NewEpoch) -> Move | None:
+    return consider_candidate(node, stance, peer, replace(message, last=NO_END))
+
+
+def counts_any_disk(self: Node, peer: ServerId) -> bool:
+    return peer in self.voters
+
+
+def may_always_campaign(self: Node) -> bool:
+    return True
+
+
+def may_always_vote(self: Node, candidate: ServerId) -> bool:
+    return True
+
+
+# ---- the epoch's marker (R5)
+
+
+def commits_without_its_marker(self: Leading) -> Move | None:
+    acked = {**self._streams.acked(), self.node.server_id: self.node.durability.zxid}
+    self.node.commit = max(self.node.commit, min(committed_zxid(acked, self.node.configs), Zxid(self._marker - 1)))
+    return advance(self)
+
+
+def acknowledges_any_epoch(self: Following) -> None:
+    zxid = self.node.durability.zxid
+    if zxid > self._acked:
+        self._acked = zxid
+        self.node.send(self.leader, Ack(self.epoch, self._stream, zxid))
+
+
+# ---- synchronisation (R4, R7, R8, R10)
+
+
+def common_by_last_zxid(mine: EpochEnds, theirs: EpochEnds) -> Zxid | None:
+    if common_point(mine, theirs) is None:
+        return None
+    return min(mine[-1][1], theirs[-1][1])
+
+
+def appends_without_truncating(self: Node, common: Zxid, entries: tuple[Entry, ...]) -> None:
+    fresh = tuple(entry for entry in entries if entry.zxid > self.history.last)
+    if fresh:
+        self.append(fresh)
+
+
+def ignores_truncations(self: Node, records: Sequence[Record]) -> None:
+    replay(self, [record for record in records if not isinstance(record, Truncate)])
+
+
+def always_the_same_nonce(self: Node) -> int:
+    return 1
+
+
+def takes_messages_of_old_connections(self: Zab, event: engine.PeerReceived) -> Move | None:
+    return self._dispatch(event.peer, event.message) if event.peer in self._node.links else None
+
+
+def keeps_what_the_old_connection_had(self: Zab, event: engine.Event) -> Move | None:
+    if isinstance(event, engine.PeerConnected) and event.peer in self._node.links:
+        self._node.links[event.peer] = Link(event.connection, event.disk_uuid)
+        return self._stance.on_connected(event.peer)
+    return take(self, event)
+
+
+# ---- leadership in time (R11, R12, R13)
+
+
+def any_round_confirms(values: Mapping[ServerId, int], configs: Configs) -> int:
+    return max(values.values())
+
+
+def always_a_quorum(servers: Collection[ServerId], configs: Configs) -> bool:
+    return True
+
+
+def ignores_higher_promises(self: Leading, peer: ServerId, message: Join) -> Move | None:
+    return on_join(self, peer, message) if message.accepted_epoch <= self.epoch else None
+
+
+def hears_nobody(self: Following) -> ServerId:
+    return ServerId(0)
+
+
+def obeys_anybody(self: Following, candidate: ServerId, epoch: Epoch) -> bool:
+    return True
+
+
+def grants_anybody(self: Following) -> bool:
+    return True
+
+
+def plant(
+    name: str,
+    what: str,
+    invariants: str,
+    seeds: int,
+    *changes: tuple[object, str, object],
+    mode: Mode = Mode.FOCUSED,
+    servers: int = 3,
+) -> Plant:
+    """`invariants` are separated by commas."""
+    broken = frozenset(invariant.strip() for invariant in invariants.split(","))
+    return Plant(name, what, lambda: patched(*changes), broken, seeds, Layer.BROADCAST, mode, servers)
+
+
+PLANTS = (
+    plant(
+        "ack-before-fsync",
+        "a follower acknowledges what it has received, before its disk has it (R1)",
+        "commit truth",
+        5,
+        (Following, "on_proposal", acknowledges_at_once),
+    ),
+    plant(
+        "leader-counts-itself-unsynced",
+        "a leader counts itself for what its own disk does not have yet (R5)",
+        "commit truth",
+        5,
+        (Leading, "_advance", counts_itself_at_once),
+    ),
+    plant(
+        "commit-by-minority",
+        "one server less than a majority commits (R5)",
+        "commit truth",
+        5,
+        (leading, "committed_zxid", committed_by_minority),
+    ),
+    plant(
+        "commit-by-max-ack",
+        "whatever any server has made durable is committed (R5)",
+        "commit truth",
+        5,
+        (leading, "committed_zxid", committed_by_one),
+    ),
+    plant(
+        "deliver-on-receive",
+        "a follower delivers what its disk has, committed or not (R3)",
+        "commit truth",
+        5,
+        (Following, "on_proposal", delivers_on_receipt),
+    ),
+    plant(
+        "minority-promise",
+        "a candidate leads with the promises of one server less than a majority (R6)",
+        "one leader, log matching",
+        10,
+        (Candidate, "_lead_if_promised", leads_with_a_minority),
+    ),
+    plant(
+        "promise-not-durable",
+        "a voter promises an epoch before its disk has the promise (R1, R6)",
+        "one leader, accepted epoch, log matching",
+        1000,
+        (Node, "send_once_durable", promises_at_once),
+    ),
+    plant(
+        "candidate-not-durable",
+        "a candidate asks, and leads, before its own promise is durable (R1, R6)",
+        "one leader, log matching",
+        1000,
+        (Node, "send_once_durable", campaigns_at_once),
+        (Candidate, "_lead_if_promised", leads_before_its_promise_is_durable),
+    ),
+    plant(
+        "promise-given-twice",
+        "a voter promises the same epoch to a second candidate (R6)",
+        "one leader, log matching",
+        1000,
+        (zab, "consider_candidate", promises_again),
+    ),
+    plant(
+        "promise-forgotten-at-restart",
+        "a server comes back without what it has promised (R6)",
+        "accepted epoch, one leader",
+        20,
+        (Node, "__init__", forgets_its_promise),
+    ),
+    plant(
+        "vote-for-any-log",
+        "a voter promises to a candidate whose log ends before its own",
+        "leader completeness, agreement, truncation, halt",
+        1000,
+        (zab, "answer_poll", polls_any_log),
+        (zab, "consider_candidate", votes_for_any_log),
+    ),
+    plant(
+        "wiped-disk-votes",
+        "a server that lost its disk counts as before (R16)",
+        "commit truth, one leader, leader completeness",
+        100,
+        (Node, "counts", counts_any_disk),
+        (Node, "may_campaign", may_always_campaign),
+        (Node, "may_vote_for", may_always_vote),
+    ),
+    plant(
+        "no-marker",
+        "a leader commits entries of earlier epochs by counting who has them, without an entry of its own (R5)",
+        "leader completeness, agreement, truncation, halt",
+        1000,
+        (Leading, "_advance", commits_without_its_marker),
+        (Following, "_acknowledge", acknowledges_any_epoch),
+    ),
+    plant(
+        "recovery-ignores-truncations",
+        "a restart brings back what was truncated (R2)",
+        "log matching",
+        100,
+        (Node, "_replay", ignores_truncations),
+    ),
+    plant(
+        "sync-by-last-zxid",
+        "where two logs part is judged by their last zxids alone",
+        "log matching",
+        100,
+        (streams, "common_point", common_by_last_zxid),
+    ),
+    plant(
+        "diff-without-truncation",
+        "a follower appends what the leader sends and keeps what it should drop",
+        "log matching",
+        100,
+        (Node, "replace_above", appends_without_truncating),
+    ),
+    plant(
+        "no-stream-nonce",
+        "messages of an earlier stream count for the later one; as nothing of an earlier connection is taken in"
+        " either, which is the first line of defence, that is planted too (R7)",
+        "commit truth, log matching, read index, liveness",
+        1000,
+        (Node, "nonce", always_the_same_nonce),
+        (Zab, "_received", takes_messages_of_old_connections),
+    ),
+    plant(
+        "no-implicit-connection-end",
+        "a new connection is not taken for the end of the old one (R7)",
+        "liveness",
+        1000,
+        (Zab, "_take", keeps_what_the_old_connection_had),
+    ),
+    plant(
+        "no-read-quorum",
+        "a leader answers linearizable reads without asking whether it still leads (R13)",
+        "read index",
+        100,
+        (confirmation, "reached_by_quorum", any_round_confirms),
+    ),
+    plant(
+        "no-check-quorum",
+        "a leader that nobody answers leads on (R12)",
+        "liveness",
+        100,
+        (leading, "has_quorum", always_a_quorum),
+    ),
+    plant(
+        "no-epoch-bump",
+        "a leader ignores a server that has promised a higher epoch to a candidate that is gone (R11)",
+        "liveness",
+        1000,
+        (Leading, "on_join", ignores_higher_promises),
+    ),
+    plant(
+        "no-sticky-leader",
+        "a follower that hears its leader votes for another (R12)",
+        "sticky leader",
+        100,
+        (Following, "leader_heard", hears_nobody),
+        (Following, "obeys", obeys_anybody),
+        (Following, "grants", grants_anybody),
+    ),
+)
