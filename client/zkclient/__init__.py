@@ -9,6 +9,7 @@ from zk.model.replies import PageEntry, StatusReply
 from zk.model.requests import CreateMode, GetChildren, GetData
 from zk.model.stat import Stat
 from zkclient import errors
+from zkclient.blocking import ZooKeeper
 from zkclient.client import AsyncZooKeeper
 from zkclient.errors import *  # noqa: F403 - the whole family, by its own __all__
 from zkclient.paging import Pages
@@ -22,6 +23,7 @@ from zkclient.watching import WatchStream
 
 __all__ = [
     "AsyncZooKeeper",
+    "ZooKeeper",
     "status_of",
     "State",
     "NodeData",

@@ -9,19 +9,20 @@ the session; the machine does.
 import logging
 import os
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from math import inf
+from socket import SocketType
 from typing import TypeVar, assert_never
 
 import anyio
-from anyio.abc import ByteStream, TaskGroup
+from anyio.abc import ByteStream, SocketAttribute, TaskGroup
 
-from zk.model.errors import APIError
 from zk.model.events import WatchMode
 from zk.model.record import Zxid
 from zk.model.replies import Reply
 from zk.model.requests import ClientRequest
+from zkclient.calling import Caller, Waiter
 from zkclient.calls import Orphaned, Outcome, Pending, Settle
 from zkclient.errors import ClientClosedError
 from zkclient.hosts import split_host
@@ -39,8 +40,8 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
-class Waiter:
-    """Where a caller waits for the outcome of a call."""
+class TaskWaiter:
+    """Where a task waits for the outcome of a call."""
 
     __slots__ = ("_answered", "outcome", "pending")
 
@@ -58,11 +59,12 @@ class Waiter:
         await self._answered.wait()
 
 
-class Driver:
+class Driver(Caller):
     """Runs `machine` while it is `start`ed in a task group, over the streams that `connect` makes."""
 
     def __init__(self, machine: Machine, connect: Connect) -> None:
         self.machine = machine
+        self.socket: SocketType | None = None  # of the connection, while there is one
         self._connect_to = connect
         self._tasks: TaskGroup | None = None
         self._timer: anyio.CancelScope | None = None
@@ -98,6 +100,9 @@ class Driver:
 
     # ---- calls
 
+    def now(self) -> float:
+        return anyio.current_time()
+
     def start_call(
         self,
         request: ClientRequest,
@@ -107,64 +112,46 @@ class Driver:
         linearizable: bool = False,
         watch: Notified | None = None,
         orphaned: Orphaned | None = None,
-    ) -> Waiter:
-        """Make a call; its outcome can be waited for. `deadline` is a time of `anyio.current_time()`, in seconds."""
+    ) -> TaskWaiter:
+        waiter = TaskWaiter()
+        waiter.pending = self.enqueue(request, waiter.settle, deadline, at_least, linearizable, watch, orphaned)
+        self.kick()
+        return waiter
+
+    def enqueue(
+        self,
+        request: ClientRequest,
+        settle: Settle,
+        deadline: float,
+        at_least: int,
+        linearizable: bool,
+        watch: Notified | None,
+        orphaned: Orphaned | None,
+    ) -> Pending:
+        """Hand a call to the machine; `kick` follows, once for any number of calls."""
         if self._tasks is None:
             raise ClientClosedError(NOT_ENTERED)
-        waiter = Waiter()
-        waiter.pending = self.machine.call(
-            anyio.current_time() * 1000,
+        return self.machine.call(
+            self.now() * 1000,
             request,
-            waiter.settle,
+            settle,
             deadline_ms=deadline * 1000,
             at_least=at_least,
             linearizable=linearizable,
             watch=watch,
             orphaned=orphaned,
         )
-        self._kick()
-        return waiter
 
-    async def finish_call(self, waiter: Waiter) -> Reply:
-        """Wait for the outcome. Raises what the machine says, or the refusal in the answer.
+    def abandon(self, waiter: Waiter) -> None:
+        assert isinstance(waiter, TaskWaiter)
+        self.give_up(waiter.pending, waiter.outcome)
 
-        Cancelling is possible at any time; what was sent goes on, and `orphaned` gives the write, if any, to undo it.
-        """
-        try:
-            await waiter.wait()
-        except BaseException:
-            self._abandon(waiter)
-            raise
-        outcome = waiter.outcome
-        assert outcome is not None
-        if isinstance(outcome, Exception):
-            raise outcome
-        if isinstance(outcome.body, APIError):
-            raise outcome.body
-        return outcome
-
-    async def call_all(self, requests: Sequence[ClientRequest], deadline: float) -> list[Reply | APIError]:
-        """Make several calls at once. The outcomes, in the same order; raises what is not the service's refusal."""
-        waiters = [self.start_call(request, deadline) for request in requests]
-        outcomes: list[Reply | APIError] = []
-        try:
-            for waiter in waiters:
-                try:
-                    outcomes.append(await self.finish_call(waiter))
-                except APIError as error:
-                    outcomes.append(error)
-        finally:
-            for waiter in waiters[len(outcomes) :]:
-                self._abandon(waiter)
-        return outcomes
-
-    def _abandon(self, waiter: Waiter) -> None:
-        """The caller goes; the outcome may have come just now."""
-        outcome = waiter.outcome
+    def give_up(self, pending: Pending, outcome: Outcome | None) -> None:
+        """Nobody waits for the call any more, or for its outcome that has just come."""
         if outcome is None:
-            self.machine.abandon(waiter.pending)
-        elif waiter.pending.orphaned is not None and isinstance(outcome, Reply):
-            undo = waiter.pending.orphaned(outcome)
+            self.machine.abandon(pending)
+        elif pending.orphaned is not None and isinstance(outcome, Reply):
+            undo = pending.orphaned(outcome)
             if undo is not None:
                 self.post(undo)
 
@@ -178,18 +165,18 @@ class Driver:
         """Make a call and don't wait: it is done as soon as possible, if the session lives that long."""
         if self.machine.state is not State.CLOSED:
             self.machine.call(anyio.current_time() * 1000, request, settle, watch=watch)
-            self._kick()
+            self.kick()
 
     def watch(self, path: str, mode: WatchMode, since: Zxid | None, notified: Notified) -> Stream:
         if self._tasks is None:
             raise ClientClosedError(NOT_ENTERED)
         stream = self.machine.watch(anyio.current_time() * 1000, path, mode, since, notified)
-        self._kick()
+        self.kick()
         return stream
 
     def unwatch(self, stream: Stream) -> None:
         self.machine.unwatch(stream)
-        self._kick()
+        self.kick()
 
     def forget(self, stream: Stream) -> None:
         """Like `unwatch`, at the next opportunity. May be called from any thread, at any moment."""
@@ -198,11 +185,11 @@ class Driver:
     def check_clock(self) -> None:
         """Let the machine notice what is due, even if the event loop was too busy for the timer."""
         self.machine.tick(anyio.current_time() * 1000)
-        self._kick()
+        self.kick()
 
     # ---- what the machine wants done
 
-    def _kick(self) -> None:
+    def kick(self) -> None:
         """The machine was fed: let what came of it happen."""
         machine = self.machine
         while self._forgotten:
@@ -251,7 +238,7 @@ class Driver:
                 with anyio.move_on_at(self._sleeping_until_ms / 1000):
                     await self._rescheduled.wait()
                 self.machine.tick(anyio.current_time() * 1000)
-                self._kick()
+                self.kick()
 
     # ---- the connection
 
@@ -265,13 +252,16 @@ class Driver:
             except OSError as error:
                 reason = reason_of(error)
             else:
+                self.socket = socket = stream.extra(SocketAttribute.raw_socket, None)
                 try:
                     await self._converse(stream, scope)
                 finally:
+                    if self.socket is socket:
+                        self.socket = None
                     await anyio.aclose_forcefully(stream)
         if not scope.cancel_called:
             self.machine.disconnected(anyio.current_time() * 1000, reason)
-            self._kick()
+            self.kick()
 
     async def _converse(self, stream: ByteStream, scope: anyio.CancelScope) -> None:
         """Send and receive until the connection is gone, or not wanted any more."""
@@ -279,14 +269,14 @@ class Driver:
             if not scope.cancel_called:
                 self.machine.connected(anyio.current_time() * 1000)
                 tasks.start_soon(self._send, stream, scope)
-                self._kick()
+                self.kick()
             with suppress(anyio.EndOfStream, anyio.BrokenResourceError):
                 while True:
                     data = await stream.receive(RECEIVE_BYTES)
                     if scope.cancel_called:
                         break
                     self.machine.received(anyio.current_time() * 1000, data)
-                    self._kick()
+                    self.kick()
             tasks.cancel_scope.cancel()
 
     async def _send(self, stream: ByteStream, scope: anyio.CancelScope) -> None:

@@ -11,7 +11,7 @@ alone. What makes it right:
   for as long as the session lives; when the session ends, the node goes with it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import inf
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -103,7 +103,7 @@ class Held:
         self._session_id = session_id
         self._reason = ""
         self._released = False
-        self._scope: anyio.CancelScope | None = None
+        self._told: Callable[[], object] | None = None
 
     def check(self) -> None:
         """Raise LockLost if the place is known to be lost, or was given up."""
@@ -140,9 +140,11 @@ class Held:
             self._lose("its node was deleted")
         self.check()
 
-    def cancel_on_loss(self, scope: anyio.CancelScope | None) -> None:
-        """What is to be cancelled when the place is lost."""
-        self._scope = scope
+    def on_lost(self, told: Callable[[], object] | None) -> None:
+        """Call `told` when the place is lost; at once, if it is. It must not block."""
+        self._told = told
+        if told is not None and self.lost.is_set():
+            told()
 
     def leave(self) -> Multi:
         """Stop watching over the place; the request that removes the contender, and never another one's."""
@@ -181,8 +183,8 @@ class Held:
         if not self.lost.is_set():
             self._reason = reason
             self.lost.set()
-            if self._scope is not None:
-                self._scope.cancel()
+            if self._told is not None:
+                self._told()
 
 
 def removal(path: str, token: Zxid) -> Multi:
@@ -207,16 +209,30 @@ class Contest:
         self._held: Held | None = None
         self._scope: anyio.CancelScope | None = None
 
-    async def __aenter__(self) -> Held:
+    async def acquire(self, *, timeout: float | None = None) -> Held:
+        """Wait for the first place, until `release`. A block (`with`) is safer. `timeout` as in the constructor."""
         if self._held is not None:
             raise RuntimeError(f"{type(self).__name__} at {self._path} is held already: make one object per user")
-        self._held = await self._acquire(anyio.current_time() + self._timeout)
+        self._held = await self._acquire(anyio.current_time() + (self._timeout if timeout is None else timeout))
+        return self._held
+
+    async def release(self) -> None:
+        """Leave the first place to the next one. Raises LockLost if it had been lost before."""
+        held, self._held = self._held, None
+        if held is None:
+            raise RuntimeError(f"{type(self).__name__} at {self._path} is not held")
+        self._driver.check_clock()  # the loss may be due although the timer had no chance yet
+        lost = held.lost.is_set()
+        await self._leave(held)
+        if lost:
+            raise LockLost(held.path, held.reason)
+
+    async def __aenter__(self) -> Held:
+        held = await self.acquire()
         self._scope = anyio.CancelScope()
         self._scope.__enter__()
-        self._held.cancel_on_loss(self._scope)
-        if self._held.lost.is_set():
-            self._scope.cancel()
-        return self._held
+        held.on_lost(self._scope.cancel)
+        return held
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
@@ -226,7 +242,7 @@ class Contest:
         assert scope is not None
         self._held = self._scope = None
         self._driver.check_clock()  # the loss may be due although the timer had no chance yet
-        held.cancel_on_loss(None)
+        held.on_lost(None)
         lost = held.lost.is_set()
         swallowed = scope.__exit__(exc_type, exc, traceback)
         await self._leave(held)

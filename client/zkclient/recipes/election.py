@@ -34,7 +34,7 @@ class Election(Contest):
 
     async def leader(self) -> str | None:
         """The id of the present leader; None if there is none."""
-        return (await self.term(None))[1]
+        return (await self._term(None))[1]
 
     async def candidates(self) -> tuple[str, ...]:
         """The ids of the leader and of all who wait, in their order."""
@@ -45,7 +45,7 @@ class Election(Contest):
         candidate."""
         return Leaders(self, self._driver)
 
-    async def term(self, watch: Notified | None) -> tuple[Zxid, str | None]:
+    async def _term(self, watch: Notified | None) -> tuple[Zxid, str | None]:
         """The leader's token and id, (0, None) if there is none. `watch` is called when that may have changed."""
         client = self._client
         while True:
@@ -76,7 +76,7 @@ class Leaders:
     async def __anext__(self) -> str | None:
         while True:
             with Wake(self._driver) as wake:
-                term = await self._election.term(wake.on_event)
+                term = await self._election._term(wake.on_event)
                 if term != self._told:
                     self._told = term
                     return term[1]

@@ -1,0 +1,256 @@
+"""What the classes for plain threads are built of (blocking.py is generated upon it).
+
+A twin has the same methods as a class for coroutines, and does them by the one of that class that lives in the event
+loop's thread. A forked child gets new ones there: what the parent held is not held in the child.
+"""
+
+import threading
+from collections.abc import Callable
+from functools import partial
+from types import TracebackType
+from typing import Generic, Self, TypeVar
+
+from zk.model.events import WatchEvent
+from zk.model.record import SessionId, Zxid
+from zkclient.client import DEFAULT_HOSTS, AsyncZooKeeper
+from zkclient.errors import LockLost
+from zkclient.hosts import parse_hosts
+from zkclient.operations import Operations
+from zkclient.recipes.contenders import Contest
+from zkclient.recipes.contenders import Held as AsyncHeld
+from zkclient.results import ClientStatistics, State
+from zkclient.threads import Session, ThreadCaller
+from zkclient.transaction import OperationResult
+from zkclient.transaction import Transaction as AsyncTransaction
+from zkclient.watching import WatchStream as AsyncWatchStream
+
+A = TypeVar("A")
+C = TypeVar("C", bound=Contest)
+
+
+class Twin(Generic[A]):
+    """`make` gives the object for coroutines, of this process's client."""
+
+    def __init__(self, session: Session, make: Callable[[AsyncZooKeeper], A]) -> None:
+        self._session = session
+        self._make = make
+        self._client: AsyncZooKeeper | None = None
+        self._made: A | None = None
+
+    @classmethod
+    def _of(cls, session: Session, value: A) -> Self:
+        """The twin of one object, which is this process's alone."""
+        self = cls.__new__(cls)
+        Twin.__init__(self, session, lambda _: value)
+        return self
+
+    @property
+    def _inner(self) -> A:
+        if self._client is not self._session.client:
+            self._client = self._session.client
+            self._made = self._make(self._client)
+        assert self._made is not None
+        return self._made
+
+
+class ThreadClient:
+    """What every client for threads has beside the operations."""
+
+    def __init__(self, hosts: str = DEFAULT_HOSTS, *, session_timeout_ms: int = 10_000, timeout: float = 10.0) -> None:
+        chroot = parse_hosts(hosts).chroot
+        self._session = Session(partial(AsyncZooKeeper, hosts, session_timeout_ms=session_timeout_ms, timeout=timeout))
+        self._operations = Operations(ThreadCaller(self._session), chroot, timeout)
+        self._listeners: dict[Callable[[State], object], Callable[[State], object]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the session, which deletes its ephemeral nodes, and close the connection. At the end of the program it
+        is done by itself."""
+        self._session.close()
+
+    @property
+    def state(self) -> State:
+        """Where the session stands."""
+        return self._session.client.state
+
+    @property
+    def session_id(self) -> SessionId:
+        """0 before the first connect."""
+        return self._session.client.session_id
+
+    @property
+    def last_zxid(self) -> Zxid:
+        """The newest transaction that this client has seen: pass it to another process as `at_least`."""
+        return self._session.client.last_zxid
+
+    def add_listener(self, listener: Callable[[State], object]) -> None:
+        """Call `listener` at every change of the state, in the thread of the client's callbacks."""
+        told = self._listeners[listener] = partial(self._session.callbacks.call, listener)
+        self._session.client.add_listener(told)
+
+    def remove_listener(self, listener: Callable[[State], object]) -> None:
+        told = self._listeners.pop(listener, None)
+        if told is not None:
+            self._session.client.remove_listener(told)
+
+    def statistics(self) -> ClientStatistics:
+        return self._session.client.statistics()
+
+    def watch(
+        self, path: str, *, recursive: bool = False, since: Zxid | int | None = None, buffer_size: int = 1_000
+    ) -> "WatchStream":
+        """Every change of the node and its children (`recursive`: of the node and all below it), as a stream.
+
+            for event in zk.watch("/config", recursive=True):
+                print(event.type.name, event.path, event.zxid)
+
+        As of `AsyncZooKeeper.watch` otherwise. Iterating blocks until there is an event.
+        """
+
+        async def begin(client: AsyncZooKeeper) -> AsyncWatchStream:
+            return client.watch(path, recursive=recursive, since=since, buffer_size=buffer_size)
+
+        session = self._session
+        session.running()
+        return WatchStream._of(session, session.run(begin(session.client)))
+
+
+class WatchStream(Twin[AsyncWatchStream]):
+    """`for event in stream`. It ends when it is closed: by `close`, by leaving its `with` block, or with the client."""
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> WatchEvent:
+        try:
+            return self._session.run(self._inner.__anext__())
+        except StopAsyncIteration:
+            raise StopIteration from None
+
+    def close(self) -> None:
+        """Stop watching."""
+
+        async def close() -> None:
+            self._inner.close()
+
+        self._session.run(close())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Held:
+    """A place at the head of the queue. `token` is the fencing token: it grows with every grant of the path.
+
+    A thread can't be cancelled from outside: look at `lost` now and then, call `check`, or be told by `on_lost`.
+    """
+
+    path: str
+    """The contender's node."""
+    token: Zxid
+    """The contender's czxid."""
+    lost: threading.Event
+    """Set when the place is lost."""
+
+    def __init__(self, session: Session, inner: AsyncHeld) -> None:
+        self.path = inner.path
+        self.token = inner.token
+        self.lost = threading.Event()
+        self.inner = inner
+        self._session = session
+        self._client = session.client
+        self._told: list[Callable[[], object]] = []
+
+    def check(self) -> None:
+        """Raise LockLost if the place is known to be lost, or was given up."""
+        if self._client is not self._session.client:
+            raise LockLost(self.path, "another process holds it, from which this one was forked")
+
+        async def check() -> None:
+            self.inner.check()
+
+        self._session.run(check())
+
+    def on_lost(self, told: Callable[[], object]) -> None:
+        """Call `told` when the place is lost, in the thread of the client's callbacks."""
+        self._told.append(told)
+        if self.lost.is_set():
+            self._tell()
+
+    def lose(self) -> None:
+        """For the twin that made this: it is lost."""
+        self.lost.set()
+        self._tell()
+
+    def _tell(self) -> None:
+        while self._told:
+            self._session.callbacks.call(_call, self._told.pop())
+
+
+def _call(told: Callable[[], object]) -> None:
+    told()
+
+
+class TransactionTwin(Twin[AsyncTransaction]):
+    """Collects operations; `commit`, or leaving the `with` block without an error, does them all or none."""
+
+    @property
+    def results(self) -> tuple[OperationResult, ...]:
+        """After the commit, per operation: the path of a create, the stat of a set or set_acls, None otherwise."""
+        return self._inner.results
+
+    def commit(self) -> tuple[OperationResult, ...]:
+        """Do it. Raises TransactionFailed(index, op, cause), or LockLost if its guard is gone."""
+        return self._session.run(self._inner.commit())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if exc_type is None:
+            self.commit()
+
+
+class ContestTwin(Twin[C]):
+    """Hold the first place for the length of a `with` block."""
+
+    def acquire(self, *, timeout: float | None = None) -> Held:
+        """Wait for the first place, until `release`. A block (`with`) is safer. `timeout` as in the constructor."""
+
+        async def acquire(contest: Contest) -> Held:
+            held = Held(self._session, await contest.acquire(timeout=timeout))
+            held.inner.on_lost(held.lose)
+            return held
+
+        self._session.running()
+        return self._session.run(acquire(self._inner))
+
+    def release(self) -> None:
+        """Leave the first place to the next one. Raises LockLost if it had been lost before."""
+        self._session.run(self._inner.release())
+
+    def __enter__(self) -> Held:
+        return self.acquire()
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            self.release()
+        except LockLost as lost:
+            if exc is None or (isinstance(exc, Exception) and not isinstance(exc, LockLost)):
+                raise lost from exc
