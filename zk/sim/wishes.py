@@ -4,6 +4,7 @@ The wishes of a client follow from its chance and from what it has seen; it asks
 """
 
 from collections.abc import Callable
+from itertools import accumulate
 from random import Random
 
 from zk.model.acl import ANYONE, CREATOR_ALL_ACL, OPEN_ACL, Acl, Perms
@@ -51,6 +52,9 @@ _IN_LIMITED = tuple(f"{_LIMITED}/{name}" for name in ("a", "b", "c", "d"))
 _QUEUE = "/queue"
 _WATCHED_TREES = ("/tree", "/box-0", _QUEUE, _LIMITED, "/")
 _ALL = (*_KEYS, *_TREE, *_BOXES, *_IN_BOXES, *_MORTAL, *_SECRETS, _LIMITED, *_IN_LIMITED, _QUEUE)
+_PLAIN = (*_KEYS, *_TREE, *_IN_BOXES, *_IN_LIMITED, _QUEUE, _LIMITED)
+_SET = (*_KEYS, *_ALL)
+_DELETED = (*_KEYS, *_IN_BOXES, *_IN_BOXES, *_IN_LIMITED, *_TREE, *_MORTAL, *_SECRETS)
 _PARENTS = ("/", "/tree", "/tree/a", *_BOXES, _QUEUE, _LIMITED, _SECRETS[0])
 _USERS = (b"ann:secret", b"ben:secret")
 _OTHERS_MAY_SEE = (Acl(int(Perms.ALL), "auth", ""), Acl(int(Perms.READ), ANYONE.scheme, ANYONE.id))
@@ -99,7 +103,7 @@ class Wishes:
             (2, lambda: Sync()),
             (0.2, lambda: CloseSession()),
         )
-        self._weights = [weight for weight, _ in self._wishes]
+        self._weights_up_to = tuple(accumulate(weight for weight, _ in self._wishes))
         self._made = 0
         self._only_reads = False
 
@@ -111,7 +115,7 @@ class Wishes:
         self._made += 1
         if self._only_reads:
             return Wish(random.choice(self._reads)(), random.random() < 0.8, random.random() < 0.1)
-        (chosen,) = random.choices(self._wishes, self._weights)
+        (chosen,) = random.choices(self._wishes, cum_weights=self._weights_up_to)
         return Wish(chosen[1](), random.random() < 0.3, random.random() < 0.1)
 
     def seen(self, path: str, body: Body, zxid: Zxid) -> None:
@@ -160,7 +164,7 @@ class Wishes:
     # ---- writes
 
     def _set(self) -> ClientRequest:
-        return self._set_one(self._random.choice((*_KEYS, *_ALL)))
+        return self._set_one(self._random.choice(_SET))
 
     def _set_one(self, path: str) -> SetData:
         version = ANY_VERSION
@@ -169,7 +173,7 @@ class Wishes:
         return SetData(path, self._value(), version)
 
     def _create_plain(self) -> ClientRequest:
-        return Create(self._random.choice((*_KEYS, *_TREE, *_IN_BOXES, *_IN_LIMITED, _QUEUE, _LIMITED)), self._value())
+        return Create(self._random.choice(_PLAIN), self._value())
 
     def _create_special(self) -> ClientRequest:
         random = self._random
@@ -207,7 +211,7 @@ class Wishes:
         return self._delete_one()
 
     def _delete_one(self) -> Delete:
-        path = self._random.choice((*_KEYS, *_IN_BOXES, *_IN_BOXES, *_IN_LIMITED, *_TREE, *_MORTAL, *_SECRETS))
+        path = self._random.choice(_DELETED)
         version = self._versions.get(path, 0) if self._random.random() < 0.2 else ANY_VERSION
         return Delete(path, version)
 
