@@ -31,7 +31,7 @@ from zk.broadcast.records import Recovered
 from zk.broadcast.zab import ZabConfig
 from zk.model.limits import KIB, Limits
 from zk.model.peering import ReplicaMessage
-from zk.model.record import ServerId
+from zk.model.record import ServerId, Zxid
 from zk.replica.config import ReplicaConfig
 from zk.replica.replica import Replica
 from zk.sim.checkers import BroadcastChecks
@@ -59,8 +59,11 @@ class Calm(Random):
     """Nature at rest: whatever is drawn is the middle of what it may be, but for names. So delays are all the same,
     clocks run true, nothing breaks by itself, and of two servers with equal logs the one with the higher id leads."""
 
+    unlikely = False
+    """Whether, for the moment, the unlikely happens."""
+
     def random(self) -> float:
-        return 0.5
+        return 0.0 if self.unlikely else 0.5
 
     def getrandbits(self, k: int, /) -> int:
         return super().getrandbits(k)  # said here, or Random would draw its numbers from `random`
@@ -87,7 +90,8 @@ class Scenario:
     ) -> None:
         self.servers = tuple(ServerId(number) for number in range(1, servers + 1))
         self.world = World(0, trace)
-        self.world.random = Calm(0)
+        self._nature = Calm(0)
+        self.world.random = self._nature
         zab = ZabConfig(self.servers[0], frozenset(self.servers), "simulated")
         self._config = tune(ReplicaConfig(zab, Limits(session_timeout_ms_min=500), digest_every_txns=1))
         self.checks = BroadcastChecks(self.world, self.servers, self._config.zab.initial_counter)
@@ -144,6 +148,10 @@ class Scenario:
         assert machine is not None, f"server {server} is down"
         return machine.replica
 
+    def durable(self, server: ServerId) -> Zxid:
+        """How far the log reaches that would survive a power cut now."""
+        return self.checks.mirrors[server].durable.last
+
     def stalled(self, sender: ServerId, receiver: ServerId) -> tuple[PeerMessage, ...]:
         """The messages that a block holds back in this direction, oldest first."""
         return self._network.stalled(sender, receiver)
@@ -167,16 +175,22 @@ class Scenario:
 
     def run_until_leader(self, other_than: ServerId | None = None, within_ms: int = WITHIN_MS) -> ServerId:
         """Let time pass until some server (`other_than` this one) leads, and say which."""
-        self.run_until(lambda: self._leading(other_than), within_ms)
+        self._make_progress(lambda: bool(self._leading(other_than)), within_ms)
         return self._leading(other_than)[0]
 
     def run_until_in_step(self, within_ms: int = WITHIN_MS) -> None:
         """Let time pass until one server leads, and all others that run follow it in step and count."""
-        self.run_until(self._in_step, within_ms)
+        self._make_progress(self._in_step, within_ms)
 
     def _in_step(self) -> bool:
         roles = [role for server in self.servers if (role := self.role(server)) is not None]
         return roles.count(Role.LEADING) == 1 and roles.count(Role.FOLLOWING) == len(roles) - 1
+
+    def _make_progress(self, condition: Callable[[], bool], within_ms: int) -> None:
+        """Source: Zab, progress; the bound is this project's."""
+        if not self._comes_about(condition, within_ms):
+            roles = {server: role and role.value for server in self.servers for role in [self.role(server)]}
+            self.world.fail("liveness", f"after {within_ms} ms the roles are {roles}")
 
     def _comes_about(self, condition: Callable[[], object], within_ms: int) -> bool:
         end_us = self.world.now_us + within_ms * MS
@@ -237,9 +251,14 @@ class Scenario:
             for receiver in self.servers:
                 self.open(sender, receiver)
 
-    def reset(self, one: ServerId, other: ServerId) -> None:
-        """Break the connection between two servers; what a block holds back is lost. They soon have a new one."""
+    def reset(self, one: ServerId, other: ServerId, *, half_open: bool = False) -> None:
+        """Break the connection between two servers; what a block holds back is lost. They have a new one 0.1 s later.
+
+        `half_open`: both hear of the old one's end only after 0.8 s, and just before that what was held back on it.
+        """
+        self._nature.unlikely = self._network.spikes = half_open
         self._network.reset(one, other)
+        self._nature.unlikely = self._network.spikes = False
 
     # ---- disks
 
@@ -307,9 +326,7 @@ class Scenario:
         """In peace there is one leader that all others follow, every call is answered, a new write reaches everyone,
         and all hold the same tree. Source: Zab, progress and agreement; semantics of sessions."""
         world = self.world
-        if not self._comes_about(self._in_step, WITHIN_MS):
-            roles = {server: role and role.value for server in self.servers for role in [self.role(server)]}
-            world.fail("liveness", f"in peace the roles are {roles}")
+        self.run_until_in_step()
         for client in self._clients:
             if not self._comes_about(partial(ScenarioClient.is_served, client), WITHIN_MS):
                 world.fail("liveness", f"in peace the session {client.session:#x} gets no answer")

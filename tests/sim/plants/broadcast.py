@@ -6,13 +6,12 @@ the production code, so that without the one alone nothing goes wrong: then both
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import cast
 
 from zk.broadcast import engine
 from zk.broadcast.messages import Ack, AckEpoch, Join, Message, NewEpoch, Poll, Proposal
 from zk.broadcast.quorum import committed_zxid, has_quorum
 from zk.broadcast.records import Entry, EpochEnds, Record, Recovered, Truncate
-from zk.broadcast.zab import confirmation, election, leading, streams, zab
+from zk.broadcast.zab import confirmation, leading, streams, zab
 from zk.broadcast.zab.config import ZabConfig
 from zk.broadcast.zab.election import Candidate, answer_poll, consider_candidate
 from zk.broadcast.zab.following import Following
@@ -23,12 +22,11 @@ from zk.broadcast.zab.peer import Link
 from zk.broadcast.zab.stance import Lead, Move, Obey, Stance
 from zk.broadcast.zab.zab import Zab
 from zk.model.chance import Chance
-from zk.model.record import ConnectionId, Epoch, ServerId, Zxid, epoch_of, make_zxid
+from zk.model.record import Epoch, ServerId, Zxid, epoch_of
 from zk.sim import Layer, Mode, Plant
 from zk.sim.plant import patched
 
 Configs = Sequence[frozenset[ServerId]]
-NO_END = make_zxid(0xFFFF, 0)  # behind every log of a simulation
 
 on_proposal = Following.on_proposal
 on_join = Leading.on_join
@@ -120,11 +118,11 @@ def forgets_its_promise(self: Node, config: ZabConfig, recovered: Recovered, cha
 
 
 def polls_any_log(node: Node, stance: Stance, peer: ServerId, poll: Poll) -> None:
-    answer_poll(node, stance, peer, replace(poll, last=NO_END))
+    answer_poll(node, stance, peer, replace(poll, last=node.history.last))
 
 
 def votes_for_any_log(node: Node, stance: Stance, peer: ServerId, message: NewEpoch) -> Move | None:
-    return consider_candidate(node, stance, peer, replace(message, last=NO_END))
+    return consider_candidate(node, stance, peer, replace(message, last=node.history.last))
 
 
 def counts_any_disk(self: Node, peer: ServerId) -> bool:
@@ -330,7 +328,7 @@ PLANTS = (
     plant(
         "recovery-ignores-truncations",
         "a restart brings back what was truncated (R2)",
-        "log matching",
+        "log matching, agreement, commit truth, leader completeness",
         100,
         (Node, "_replay", ignores_truncations),
     ),
@@ -352,7 +350,7 @@ PLANTS = (
         "no-stream-nonce",
         "messages of an earlier stream count for the later one; as nothing of an earlier connection is taken in"
         " either, which is the first line of defence, that is planted too (R7)",
-        "commit truth, log matching, read index, liveness",
+        "halt, truncation, commit truth, log matching, agreement, leader completeness",
         1000,
         (Node, "nonce", always_the_same_nonce),
         (Zab, "_received", takes_messages_of_old_connections),
@@ -367,7 +365,7 @@ PLANTS = (
     plant(
         "no-read-quorum",
         "a leader answers linearizable reads without asking whether it still leads (R13)",
-        "read index",
+        "read index, linearizable reads",
         100,
         (confirmation, "reached_by_quorum", any_round_confirms),
     ),
