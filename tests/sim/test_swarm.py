@@ -1,11 +1,8 @@
 """A bounded number of seeds in every run of the tests; campaigns take more, by `zk sim`."""
 
-from collections import Counter
-
 import pytest
 
 from zk.sim import Layer, Mode, Plan, Trace, run
-from zk.sim.coverage import BROADCAST
 
 
 @pytest.mark.parametrize(
@@ -17,14 +14,12 @@ from zk.sim.coverage import BROADCAST
         (3, Mode.FOCUSED, 50),
         (5, Mode.UNIFORM, 8),
         (5, Mode.FOCUSED, 25),
+        (7, Mode.FOCUSED, 5),
     ],
 )
 def test_the_engine_holds_every_invariant(servers: int, mode: Mode, seeds: int) -> None:
-    counters: Counter[str] = Counter()
     for seed in range(seeds):
-        counters += run(Plan(seed, servers, mode, Layer.BROADCAST)).counters
-    if (servers, mode) == (3, Mode.UNIFORM):  # these have met everything that they are meant to prove
-        assert [name for name in BROADCAST if not counters[name]] == []
+        run(Plan(seed, servers, mode, Layer.BROADCAST))
 
 
 @pytest.mark.parametrize("mode", list(Mode))

@@ -24,8 +24,20 @@ BROADCAST = (
     "Proposal",
     "Ack",
     "PingPeer",
+    "HandOver",
+    "leader",
+    "diff",
+    "snapshot",
+    "snapshot given up",
+    "TakeSnapshot",
+    "StoreSnapshot",
+    "refused",
+    "half-open connection",
+    "low on space",
+    "space again",
+    "started from a damaged disk",
 )
-"""Every campaign's."""
+"""The ordered log, and the disks and connections below it."""
 
 SERVICE = (
     "answers",
@@ -53,7 +65,32 @@ SERVICE = (
 )
 """Where whole servers run with their clients."""
 
+FAULTS = (
+    "fault: crash",
+    "fault: crash while starting",
+    "fault: power cut",
+    "fault: pause",
+    "fault: hand over",
+    "fault: set clock",
+    "fault: partition",
+    "fault: cut link",
+    "fault: one-way loss",
+    "fault: reset",
+    "fault: stall",
+    "fault: slow disk",
+    "fault: disk error",
+    "fault: little space",
+    "fault: wiped disk",
+    "fault: flipped bit",
+    "fault: zeroed page",
+    "fault: overwritten bytes",
+    "fault: truncated file",
+    "fault: old image",
+    "fault: leader out of sight",
+)
+"""What struck."""
+
 
 def unseen(counters: Mapping[str, int]) -> tuple[str, ...]:
     """What a campaign with these counters has never met."""
-    return tuple(name for name in BROADCAST + SERVICE if not counters.get(name))
+    return tuple(name for name in BROADCAST + SERVICE + FAULTS if not counters.get(name))
