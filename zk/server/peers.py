@@ -9,7 +9,7 @@ import logging
 import os
 import random
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import trio
 
@@ -70,9 +70,9 @@ class Peers:
         return bool(self._to_flush)
 
     @property
-    def connected(self) -> frozenset[ServerId]:
-        """The servers that there is a connection to."""
-        return frozenset(link.peer for link in self._links.values() if link.peer is not None)
+    def connected(self) -> Mapping[ServerId, str]:
+        """The servers that there is a connection to, with the uuids of their disks."""
+        return {link.peer: link.disk_uuid for link in self._links.values() if link.peer is not None}
 
     @property
     def unsent_bytes(self) -> int:

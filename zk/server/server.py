@@ -128,7 +128,8 @@ class _Server:
         self._config = config
         self._role = Role.LOOKING
         self._store = opened.store
-        replica = Replica(
+        self._disk_uuid = opened.recovered.disk_uuid
+        replica = self._replica = Replica(
             ReplicaConfig(
                 zab=ZabConfig(config.id, frozenset(config.voters), config.cluster),
                 limits=config.limits,
@@ -224,15 +225,23 @@ class _Server:
             await trio.sleep(LEADERLESS_CHECK_MS / 1_000)
             leaderless_ms = 0 if self._runtime.serving else leaderless_ms + LEADERLESS_CHECK_MS
             if leaderless_ms == LEADERLESS_WARNING_MS or (leaderless_ms and leaderless_ms % LEADERLESS_AGAIN_MS == 0):
-                connected = self._runtime.peers.connected
-                missing = [peer for peer in self._config.voters if peer != self._config.id and peer not in connected]
-                logger.warning(
-                    "no leader for %d s: not connected to %s; connected to %s. More than half of the servers must be "
-                    "there, and all of them when an ensemble starts for the first time",
-                    leaderless_ms // 1_000,
-                    _names(missing),
-                    _names(sorted(connected)),
-                )
+                logger.warning("no leader for %d s: %s", leaderless_ms // 1_000, self._why_leaderless())
+
+    def _why_leaderless(self) -> str:
+        connected = self._runtime.peers.connected
+        missing = [peer for peer in self._config.voters if peer != self._config.id and peer not in connected]
+        found = f"not connected to {_names(missing)}; connected to {_names(sorted(connected))}. "
+        membership = self._replica.engine.membership
+        if membership is None:
+            return found + (
+                "This server's directory is empty, or was: it can't vote for what others have. An ensemble that starts "
+                "for the first time needs all its servers, any other more than half of those that have their data"
+            )
+        disks = {**connected, self._config.id: self._disk_uuid}
+        changed = sorted(server for server, uuid in disks.items() if uuid != membership.disk(server))
+        if changed:
+            found += f"The data directory of {_names(changed)} was emptied, replaced or damaged: that costs the vote. "
+        return found + "More than half of the servers must be there, with a vote"
 
 
 def _check_membership(config: ServerConfig, membership: Membership | None) -> None:
