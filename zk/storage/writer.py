@@ -182,5 +182,9 @@ class LogWriter:
             return write()
 
     def _failure(self, error: OSError) -> LogFailure:
-        self._failed = f"{error.filename or self._directory.path}: the log can't be written: {error.strerror or error}"
+        remedy = "Make room on that disk" if error.errno == errno.ENOSPC else "Look after that disk"
+        self._failed = (
+            f"{error.filename or self._directory.path}: the log can't be written: {error.strerror or error}. {remedy}, "
+            "then start this server again: it goes on from what is durable"
+        )
         return LogFailure(self._failed)
