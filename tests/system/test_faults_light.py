@@ -1,29 +1,23 @@
-"""Real faults on real processes: paused, restarted and killed servers, full disks, hostile bytes, dead clients; while
-clients are at it, and without losing what was promised to them."""
+"""Real faults on real processes: paused, restarted and killed servers, hostile bytes, dead clients; while clients are at
+it, and without losing what was promised to them."""
 
-import os
 import random
-import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 
 import anyio
 import pytest
 from zkclient import AsyncZooKeeper, EventType, State
-from zkclient.errors import ThrottledError
 
 from zk.model.limits import MIB
-from zk.model.record import ServerId
 from zk.model.requests import Call, GetStatus
-from zk.server.config import Address
-from zk.server.testing import Ensemble, ServerProcess, free_ports, start_ensemble
+from zk.server.testing import Ensemble, ServerProcess, start_ensemble
 from zk.wire.native import ClientConnection
 from zk.wire.peer import MAGIC as PEER_MAGIC
 
@@ -317,81 +311,3 @@ def test_hundreds_of_idle_connections_cost_little_and_are_closed(tmp_path: Path)
                 pass
         assert len(leader.lines) < 40
         assert traceless(ensemble)
-
-
-# ---- full disks
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 330 MiB: a segment, the ballast, and somewhat more than the low-water mark."""
-    if os.geteuid() != 0 or shutil.which("mount") is None:
-        pytest.skip("only root may mount a small file system")
-    path = tmp_path / "small"
-    path.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=330m", "tmpfs", path], capture_output=True, check=False
-    )
-    if mounted.returncode != 0:
-        pytest.skip(f"no small file system can be mounted here: {mounted.stderr.decode()}")
-    yield path
-    subprocess.run(["umount", path], check=True)
-
-
-def test_a_leader_whose_disk_is_nearly_full_hands_over_and_loses_nothing(tmp_path: Path, small_disk: Path) -> None:
-    ports = free_ports(6)
-    peers = [(ServerId(n), Address("127.0.0.1", port)) for n, port in enumerate(ports[3:], 1)]
-    places = [tmp_path / "1", tmp_path / "2", small_disk / "3"]
-    servers = [ServerProcess(n, Address("127.0.0.1", ports[n - 1]), places[n - 1], peers) for n, _ in peers]
-    ensemble, full = Ensemble(servers), servers[2]
-    acknowledged: list[str] = []
-
-    async def create(zk: AsyncZooKeeper, path: str, data: bytes = b"") -> None:
-        await zk.create(path, data)
-        acknowledged.append(path)
-
-    async def fill() -> None:
-        async with (
-            AsyncZooKeeper(str(full.address), timeout=10) as here,
-            AsyncZooKeeper(addresses(servers[:2]), timeout=10) as there,
-        ):
-            await create(here, "/before")
-            begin = len(servers[0].lines)
-            (small_disk / "fill").write_bytes(bytes(170 * MIB))
-            await anyio.to_thread.run_sync(partial(full.wait_for_line, "writes are refused from now on"))
-            await anyio.to_thread.run_sync(partial(servers[0].wait_for_line, ": serving", since=begin))
-            with pytest.raises(ThrottledError, match="the disk of this server is nearly full"):
-                await here.create("/refused")
-            assert str(await here.get("/before", read="linearizable")) == ""
-            await create(there, "/meanwhile")
-            assert (await there.status()).leader != full.id
-            (small_disk / "more").write_bytes(bytes(shutil.disk_usage(small_disk).free))
-            for number in range(90):  # more than the segment that it has, and its ballast
-                await create(there, f"/big-{number}", bytes(950_000))
-            (small_disk / "fill").unlink()
-            (small_disk / "more").unlink()
-
-    async def check() -> None:
-        async with AsyncZooKeeper(str(full.address), timeout=10) as here:
-            await here.create("/after")
-            for path in acknowledged:
-                assert await here.exists(path) is not None
-            assert await here.exists("/refused") is None
-
-    try:
-        ensemble.start()
-        while ensemble.wait_until_serving() is not full:
-            ensemble.leader().terminate()
-            ensemble.start()
-        anyio.run(fill)
-        if full.running:
-            full.wait_for_line("the disk has room again")
-        else:  # there was really no byte left: it ends, and is started again
-            assert "the log can't be written: No space left on device" in full.log
-            full.start()
-            full.wait_until_serving()
-        anyio.run(check)
-        until_all_agree(ensemble)
-        assert traceless(ensemble)
-    finally:
-        ensemble.kill()
