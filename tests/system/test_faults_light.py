@@ -1,5 +1,5 @@
-"""Real faults on real processes: paused, restarted and killed servers, hostile bytes, dead clients; while clients are at
-it, and without losing what was promised to them."""
+"""Real faults on real processes: paused, restarted and killed servers, hostile bytes, dead clients; while clients are
+at it, and without losing what was promised to them."""
 
 import random
 import signal
