@@ -39,6 +39,8 @@ from zk.sim.world import MS, World
 
 ANY_ZXID = Zxid(0)
 RECONNECT_MS = 20
+PATIENCE_MS = 1_200
+"""How long a client waits to be let in before it tries again: its server may have died."""
 _WRITES = (Create, Delete, SetData, SetAcl, Check, Multi, CloseSession)
 
 
@@ -201,6 +203,8 @@ class ScenarioClient:
         self._ping_later()
         if self.connected:
             self._send(Asked(Call(0, Ping()), self.world.now_us, self._witness.acknowledged))
+        elif self._link is not None and self.world.now_us - self._awaited[0].sent_us > PATIENCE_MS * MS:
+            self.move(self.server)
 
     def lost(self, link: Link) -> None:
         """The connection broke: come back soon."""
