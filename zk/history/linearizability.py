@@ -147,7 +147,7 @@ class _Search:
 
     def run(self) -> None:
         """Raises HistoryError or Undecided unless there is an order."""
-        stack = [_Place(0, 0, 0, (None,) * len(self._paths), frozenset(), 0, None)]
+        stack = [_Place(0, 0, 0, (None,) * len(self._paths), frozenset(), -FOR_EVER_US, None)]
         longest: list[_Place] = []
         while stack[-1].low < len(self._answered):
             further = self._further(stack[-1])
