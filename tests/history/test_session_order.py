@@ -1,5 +1,7 @@
 """What one client may rely on, and how it is found out that it can't."""
 
+from dataclasses import replace
+
 import pytest
 
 from zk.history import History, HistoryError, Operation, Told
@@ -61,6 +63,17 @@ def test_a_clients_calls_are_done_in_order() -> None:
     assert refused(write("p", 1, 5), write("p", 2, 4)) == "what the client wrote is gone"
     assert refused(read("p", 1, 5), write("p", 2, 5)) == "a write was done before what the client had called first"
     assert refused(write("p", 2, 5), write("p", 1, 6)) == "the second was called first, and is answered last"
+
+
+def test_a_write_that_was_sent_again_may_be_older_than_what_the_client_has_seen_but_not_than_its_writes_before() -> (
+    None
+):
+    resent = replace(write("p", 2, 4), resent=True)
+    holds(read("p", 1, 5), resent, read("p", 3, 5))
+    holds(read("p", 1, 4), resent)
+    holds(read("p", 1, 5, watch=True), resent, write("q", 3, 4))
+    assert refused(write("p", 1, 5), resent) == "what the client wrote is gone"
+    assert refused(read("p", 1, 5), resent, read("p", 3, 4)) == "what the client has seen is gone"
 
 
 def test_a_watch_is_told_before_the_change_is_shown() -> None:

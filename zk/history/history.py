@@ -39,6 +39,9 @@ class Operation:
 
     `answer` None: the outcome is unknown. It may have been carried out, once, at any time between `called_us` and
     `returned_us`, or never. Calls that certainly had no effect and no answer are no part of a history.
+
+    `resent`: the connection broke meanwhile, and the call was made again on another one. A write may have been done
+    before that all the same, with the first one's answer.
     """
 
     client: str
@@ -48,6 +51,7 @@ class Operation:
     answer: Answer | None = None
     linearizable: bool = False
     at_least: Zxid = Zxid(0)
+    resent: bool = False
 
     @property
     def is_write(self) -> bool:

@@ -230,12 +230,14 @@ class _Client:
         asked = Operation(self.name, request, _now_us(), linearizable=linearizable)
         number = self._recorder.asked(asked)
         self._outstanding += 1
+        machine = self._zk.driver.machine
+        connects = machine.connects
 
         def settle(outcome: Outcome) -> None:
             self._outstanding -= 1
-            self._settled(number, asked, pending, outcome)
+            self._settled(number, replace(asked, resent=machine.connects > connects), pending, outcome)
 
-        pending = self._zk.driver.machine.call(
+        pending = machine.call(
             now_s * 1000,
             request,
             settle,

@@ -36,9 +36,12 @@ class _Changes:
 
 @dataclass(slots=True)
 class _Client:
-    """What a client knows: its last answer, and the reads whose watches were not told yet, by path."""
+    """What a client knows: its last answer, the one that showed most, its last write that was answered, and the reads
+    whose watches were not told yet, by path."""
 
     last: Operation | None = None
+    newest: Operation | None = None
+    last_write: Operation | None = None
     watches: dict[str, Operation] = field(default_factory=dict)
 
 
@@ -79,21 +82,32 @@ def _position(change: _Change) -> Zxid:
 
 
 def _in_order(client: _Client, operation: Operation) -> None:
-    """First in, first out; a client reads what it wrote, never less than it read before, and what it asked for."""
+    """First in, first out; a client reads what it wrote, never less than it read before, and what it asked for.
+
+    Only a write that was sent again may have been done before what the client has seen since: a read that was called
+    before it, and sent again too, found it done. Source: semantics, exactly once.
+    """
     zxid = _zxid(operation)
     if zxid < operation.at_least:
         _fail(f"a read that asked for at least {zxid_text(operation.at_least)} is answered with less", operation)
-    last = client.last
+    last, newest, last_write = client.last, client.newest, client.last_write
     client.last = operation
-    if last is None:
+    if newest is None or zxid >= _zxid(newest):
+        client.newest = operation
+    if operation.is_write:
+        client.last_write = operation
+    if last is None or newest is None:
         return
     if operation.called_us < last.called_us:
         _fail("the second was called first, and is answered last", last, operation)
-    if zxid < _zxid(last):
-        what = "what the client wrote" if last.is_write else "what the client has seen"
-        _fail(f"{what} is gone", last, operation)
-    if operation.is_write and zxid == _zxid(last):
-        _fail("a write was done before what the client had called first", last, operation)
+    before = last_write if operation.is_write and operation.resent else newest
+    if before is None:
+        return
+    if zxid < _zxid(before):
+        what = "what the client wrote" if before.is_write else "what the client has seen"
+        _fail(f"{what} is gone", before, operation)
+    if operation.is_write and zxid == _zxid(before):
+        _fail("a write was done before what the client had called first", before, operation)
 
 
 def _watch_set(client: _Client, operation: Operation) -> None:
@@ -111,10 +125,10 @@ def _told(client: _Client, told: Told) -> None:
     watch = client.watches.pop(told.event.path, None)
     if watch is None or told.event.type is EventType.RESYNC:
         return  # set by a read that was answered too late to be part of the history; or to be set again
-    last = client.last
-    assert last is not None, "it has set the watch"
-    if told.event.zxid <= _zxid(last):
-        _fail("a watch is told of a change only after an answer that shows it", watch, last, told)
+    newest = client.newest
+    assert newest is not None, "it has set the watch"
+    if told.event.zxid <= _zxid(newest):
+        _fail("a watch is told of a change only after an answer that shows it", watch, newest, told)
 
 
 def _no_watch_missed(client: _Client, operation: Operation, changes: _Changes) -> None:
@@ -124,7 +138,7 @@ def _no_watch_missed(client: _Client, operation: Operation, changes: _Changes) -
         of_path = changes.of_path.get(path, ())
         first = bisect_right(of_path, _zxid(watch), key=_position)
         end = bisect_right(of_path, _zxid(operation), key=_position)
-        if first == end:
+        if first >= end:
             continue
         came_and_went = of_path[end - 1].deletes or path in changes.maybe_deleted
         if came_and_went and watch.answer is not None and isinstance(watch.answer.body, NoNodeError):
