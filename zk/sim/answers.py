@@ -31,7 +31,8 @@ from zk.model.requests import (
     WhoAmI,
 )
 from zk.model.znode import Znode
-from zk.sim.ledger import Ledger, Outcome, allows
+from zk.sim.draft import Outcome, allows
+from zk.sim.ledger import Ledger
 
 
 def agrees(expected: Outcome, body: Body | APIError) -> bool:

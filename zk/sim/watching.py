@@ -16,7 +16,8 @@ from zk.model.events import EventType, WatcherType, WatchEvent, WatchMode
 from zk.model.record import SessionId, Zxid
 from zk.model.replies import Body
 from zk.model.requests import AddWatch, CheckWatches, Exists, GetChildren, GetData, RemoveWatches, SetWatches
-from zk.sim.ledger import Ledger, allows
+from zk.sim.draft import allows
+from zk.sim.ledger import Ledger
 from zk.sim.trace import describe, zxid_text
 from zk.tree.changes import Change
 
@@ -126,7 +127,7 @@ class Watching:
 
     # ---- what is set and removed
 
-    def read(self, request: GetData | Exists | GetChildren, zxid: Zxid, body: Body | APIError) -> None:
+    def read(self, request: GetData | Exists | GetChildren, body: Body | APIError) -> None:
         """A read that asked for a watch was answered: what leaves one stands in the semantics of watches."""
         missing = isinstance(request, Exists) and isinstance(body, NoNodeError)
         if missing or not isinstance(body, APIError):

@@ -39,7 +39,7 @@ from zk.model.requests import (
     WhoAmI,
 )
 from zk.model.znode import Znode
-from zk.sim.ledger import LIMITS, QUOTA, STATS
+from zk.sim.draft import LIMITS, QUOTA, STATS
 
 _KEYS = tuple(f"/key-{number}" for number in range(5))
 _TREE = ("/tree", "/tree/a", "/tree/b", "/tree/a/a", "/tree/a/b")

@@ -18,7 +18,8 @@ from zk.model.requests import CloseSession, Create, CreateMode, ExpireSession, M
 from zk.model.session import Session
 from zk.model.znode import Znode
 from zk.sim.answers import Answers, agrees
-from zk.sim.ledger import QUOTA, Ledger, Posted
+from zk.sim.draft import QUOTA
+from zk.sim.ledger import Ledger, Posted
 from zk.sim.trace import describe, zxid_text
 from zk.sim.world import MS, World
 from zk.tree import digest
