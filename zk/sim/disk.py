@@ -133,7 +133,7 @@ class Disk:
         self._names: dict[str, _Inode] = {}
         self._durable_names: dict[str, _Inode] = {}
         self._unsynced_names: list[tuple[str, str, _Inode | None]] = []  # (name that goes, name that comes, file)
-        self._errors: dict[str, int] = {}
+        self._errors: dict[str, tuple[int, str]] = {}
         self._cut_at: int | None = None
 
     # ---- Directory
@@ -217,9 +217,10 @@ class Disk:
         """Raise PowerCut from the operation after so many more, and from all behind it, until `power_cut` or `kill`."""
         self._cut_at = self.operations + operations
 
-    def fail_next(self, operation: str, code: int = errno.EIO) -> None:
-        """The next such operation ('write', 'sync', 'create', 'read' …) raises OSError with this code."""
-        self._errors[operation] = code
+    def fail_next(self, operation: str, code: int = errno.EIO, beginning: str = "") -> None:
+        """The next such operation ('write', 'sync', 'create', 'read' …) on a file whose name begins so raises OSError
+        with this code."""
+        self._errors[operation] = code, beginning
 
     def forget_faults(self) -> None:
         """Nothing fails any more."""
@@ -273,10 +274,12 @@ class Disk:
         if self._cut_at is not None and self.operations >= self._cut_at:
             raise PowerCut(f"{operation} {name}")
         self.operations += 1
-        code = self._errors.pop(operation, 0) if self._errors else 0
-        if code:
-            self.errors_raised += 1
-            raise OSError(code, errno.errorcode[code], name)
+        if operation in self._errors:
+            code, beginning = self._errors[operation]
+            if name.startswith(beginning):
+                del self._errors[operation]
+                self.errors_raised += 1
+                raise OSError(code, errno.errorcode[code], name)
 
     def reserve(self, size_bytes: int, name: str) -> None:
         """Raise ENOSPC unless the disk takes so many bytes more."""

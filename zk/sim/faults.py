@@ -72,7 +72,7 @@ class Faults(Generic[M]):
             (strikes.slow_disk, 0.6),
             (strikes.disk_error, 0.3),
             (strikes.little_space, 0.3),
-            (strikes.lose_disk, 0.3),
+            (strikes.lose_disk, 0.5),
             (truces.restore_old_image, 0.3),
             (truces.hide_leader, 0.3),
         )

@@ -172,10 +172,11 @@ class Strikes(Generic[M]):
         victim.slow_until_us = self.world.now_us + chance.choice((100, 300, 500, 1_500)) * MS
 
     def disk_error(self, victim: Node[M], chance: Random) -> None:
-        operation = chance.choice(("write", "sync", "create", "rename", "sync_names"))
+        operation = chance.choice(("write", "sync", "create", "rename"))
         code = chance.choice((errno.EIO, errno.ENOSPC))
-        self.note("disk error", f"{victim.server}: {operation} {errno.errorcode[code]}")
-        victim.disk.fail_next(operation, code)
+        files = chance.choice(("", "snapshot"))
+        self.note("disk error", f"{victim.server}: {operation} {files} {errno.errorcode[code]}")
+        victim.disk.fail_next(operation, code, files)
 
     def little_space(self, victim: Node[M], chance: Random) -> None:
         """Somebody else fills the disk, or nearly so; later there is room again."""
