@@ -13,7 +13,7 @@ from zk.model.record import record
 from zk.sim.plan import Plan
 from zk.sim.world import Violation
 
-RUNS_MAX = 1_000
+RUNS_MAX = 3_000
 """How many runs a search may take."""
 
 NATURES = 3
