@@ -41,7 +41,7 @@ from zk.model.requests import (
 from zk.model.znode import Znode
 from zk.sim.draft import LIMITS, QUOTA, STATS
 
-_KEYS = tuple(f"/key-{number}" for number in range(5))
+KEYS = tuple(f"/key-{number}" for number in range(5))
 _TREE = ("/tree", "/tree/a", "/tree/b", "/tree/a/a", "/tree/a/b")
 _BOXES = ("/box-0", "/box-1")
 _IN_BOXES = tuple(f"{box}/{name}" for box in _BOXES for name in ("x", "y"))
@@ -51,10 +51,10 @@ _LIMITED = "/limited"
 _IN_LIMITED = tuple(f"{_LIMITED}/{name}" for name in ("a", "b", "c", "d"))
 _QUEUE = "/queue"
 _WATCHED_TREES = ("/tree", "/box-0", _QUEUE, _LIMITED, "/")
-_ALL = (*_KEYS, *_TREE, *_BOXES, *_IN_BOXES, *_MORTAL, *_SECRETS, _LIMITED, *_IN_LIMITED, _QUEUE)
-_PLAIN = (*_KEYS, *_TREE, *_IN_BOXES, *_IN_LIMITED, _QUEUE, _LIMITED)
-_SET = (*_KEYS, *_ALL)
-_DELETED = (*_KEYS, *_IN_BOXES, *_IN_BOXES, *_IN_LIMITED, *_TREE, *_MORTAL, *_SECRETS)
+_ALL = (*KEYS, *_TREE, *_BOXES, *_IN_BOXES, *_MORTAL, *_SECRETS, _LIMITED, *_IN_LIMITED, _QUEUE)
+_PLAIN = (*KEYS, *_TREE, *_IN_BOXES, *_IN_LIMITED, _QUEUE, _LIMITED)
+_SET = (*KEYS, *_ALL)
+_DELETED = (*KEYS, *_IN_BOXES, *_IN_BOXES, *_IN_LIMITED, *_TREE, *_MORTAL, *_SECRETS)
 _PARENTS = ("/", "/tree", "/tree/a", *_BOXES, _QUEUE, _LIMITED, _SECRETS[0])
 _USERS = (b"ann:secret", b"ben:secret")
 _OTHERS_MAY_SEE = (Acl(int(Perms.ALL), "auth", ""), Acl(int(Perms.READ), ANYONE.scheme, ANYONE.id))
@@ -82,6 +82,7 @@ class Wishes:
         self._values = 0
         self._answers = 0
         self._versions: dict[str, int] = {}  # as last seen
+        self._czxids: dict[str, Zxid] = {}
         self._zxids: list[Zxid] = [Zxid(0)]  # some that the session has seen
         self._in_queue: list[str] = []  # names seen there
         self._reads = (self._get, self._exists, self._get_children, self._look_around)
@@ -97,6 +98,7 @@ class Wishes:
             (8, self._delete),
             (9, self._multi),
             (5, self._fill_or_empty_queue),
+            (5, self._fill_or_empty_box),
             (4, self._limit),
             (2, self._protect),
             (3, self._watch),
@@ -120,10 +122,9 @@ class Wishes:
 
     def seen(self, path: str, body: Body, zxid: Zxid) -> None:
         """A read was answered."""
-        if isinstance(body, Znode):
-            self._versions[path] = body.version
-        elif isinstance(body, StatReply):
+        if isinstance(body, Znode | StatReply):
             self._versions[path] = body.stat.version
+            self._czxids[path] = body.stat.czxid
         self._answers += 1
         if self._answers % 8 == 0:
             self._zxids = [*self._zxids[-3:], zxid]
@@ -220,15 +221,21 @@ class Wishes:
         random = self._random
         operations: list[Operation] = [self._one_of_multi() for _ in range(random.randrange(1, 4))]
         if random.random() < 0.5:
-            path = random.choice(_KEYS)
-            culprit = random.choice((Check(path, version=self._versions.get(path, 0)), Delete("/no-such-node")))
+            path = random.choice(KEYS)
+            culprit = random.choice(
+                (
+                    Check(path, version=self._versions.get(path, 0)),
+                    Check(path, czxid=self._czxids.get(path, Zxid(1))),
+                    Delete("/no-such-node"),
+                )
+            )
             operations.insert(random.randrange(len(operations) + 1), culprit)
         return Multi(tuple(operations))
 
     def _one_of_multi(self) -> Operation:
         draw = self._random.randrange(5)
         if draw < 3:
-            return self._set_one(self._random.choice(_KEYS))
+            return self._set_one(self._random.choice(KEYS))
         return self._create_sequential() if draw == 3 else self._delete_one()
 
     def _fill_or_empty_queue(self) -> ClientRequest:
@@ -237,6 +244,15 @@ class Wishes:
         if random.random() < 0.6:
             return Create(f"{_QUEUE}/{name}", self._value())
         return Delete(f"{_QUEUE}/{name}")
+
+    def _fill_or_empty_box(self) -> ClientRequest:
+        """Containers get their last child taken, and another one while they are about to go."""
+        random = self._random
+        draw = random.randrange(5)
+        if draw < 1:
+            return Create(random.choice(_BOXES), self._value(), mode=CreateMode.CONTAINER)
+        path = random.choice(_IN_BOXES)
+        return Create(path, self._value()) if draw < 3 else Delete(path)
 
     def _limit(self) -> ClientRequest:
         """A quota comes, changes, goes; its figures are read."""
@@ -273,7 +289,7 @@ class Wishes:
 
     def _watch(self) -> ClientRequest:
         random = self._random
-        path = random.choice((*_WATCHED_TREES, *_KEYS[:2], _SECRETS[0]))
+        path = random.choice((*_WATCHED_TREES, *KEYS[:2], _SECRETS[0]))
         draw = random.randrange(10)
         if draw < 6:
             since = random.choice((None, None, *self._zxids))

@@ -49,12 +49,15 @@ class Witness:
         self._alive_us: dict[SessionId, int] = {}  # when a client last sent an answered sign of life; -1: it gave up
         self._results: dict[tuple[SessionId, int], tuple[Zxid, Body | APIError]] = {}
         self._digests: dict[Zxid, str] = {}
+        self._stamped = (Epoch(0), 0)
+        self._emptied_us: dict[str, int] = {}  # since when containers are without the children that they had
         self._looks = 0
 
     def committed(self, zxid: Zxid, payload: bytes) -> None:
         """The next transaction of the history."""
         txn = txn_codec.decode(payload)
         expiring = self.ledger.sessions.get(txn.request.session_id) if isinstance(txn.request, ExpireSession) else None
+        self._stamps_do_not_run_backwards(zxid, txn)
         applied = self.tree.apply(zxid, txn)
         posted = self.ledger.post(zxid, txn)
         if posted.known is not None:
@@ -69,6 +72,8 @@ class Witness:
             self._expires_when_silent(txn.request.session_id, expiring.timeout_ms)
             self._expires_no_sooner_than_a_timeout_after_an_election(zxid, expiring.timeout_ms)
         self._count(txn, posted)
+        for path in posted.looked_at:
+            self._note_emptied(path, self.ledger.znodes.get(path))
         if counter_of(zxid) % DIGEST_EVERY_TXNS == 0:
             self._digests[zxid] = self.tree.digest()
 
@@ -97,6 +102,13 @@ class Witness:
             counters["expiries" if posted.closed else "expiry void"] += 1
 
     # ---- (12) what is done
+
+    def _stamps_do_not_run_backwards(self, zxid: Zxid, txn: Txn) -> None:
+        """(12) Under one leader, times never run backwards. Source: semantics, data model."""
+        epoch, time_ms = self._stamped
+        if epoch == epoch_of(zxid) and txn.time_ms < time_ms:
+            self.world.fail("effects", f"{zxid_text(zxid)} is stamped {txn.time_ms}, the one before {time_ms}")
+        self._stamped = (epoch_of(zxid), txn.time_ms)
 
     def _exactly_once(self, txn: Txn, applied: Applied, known: tuple[Zxid, Body | APIError]) -> None:
         """(12) However often a write is sent, it is done once, and has one answer. Source: semantics, exactly once."""
@@ -167,6 +179,20 @@ class Witness:
         """(12) The usage is what is there, and a hard limit holds. Source: semantics of quotas."""
         if QuotaExceededError in (posted.outcome, type(applied.body)) or f"{QUOTA}/" in wrong:
             self.world.fail("quotas", wrong)
+
+    def _note_emptied(self, path: str, node: Znode | None) -> None:
+        if node is None or node.mode is not CreateMode.CONTAINER or node.num_children or not node.created:
+            self._emptied_us.pop(path, None)
+        else:
+            self._emptied_us.setdefault(path, self.world.now_us)
+
+    def emptied_containers_are_gone(self, since_us: int, within_ms: int) -> None:
+        """(12) Where a leader has served since `since_us`, no container stays without its children for `within_ms`. (Of
+        a TTL this can't be said: the next leader has another clock.) Source: semantics of containers and TTL."""
+        for path, emptied_us in self._emptied_us.items():
+            empty_ms = (self.world.now_us - max(emptied_us, since_us)) / MS
+            if empty_ms > within_ms:
+                self.world.fail("containers and ttl", f"{path} is there yet, empty for {empty_ms:.0f} ms")
 
     def write_answered(self, session: SessionId, xid: int, zxid: Zxid, body: Body | APIError) -> None:
         """(12) What a client is told of its write is what happened. Source: the history itself."""
