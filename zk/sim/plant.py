@@ -13,6 +13,9 @@ from pathlib import Path
 from zk.model.record import record
 from zk.sim.plan import Layer, Mode
 
+SEEDS_MAX = 300
+"""So many seeds of a plant are run in every run of the tests."""
+
 
 @record
 class Plant:
@@ -29,6 +32,11 @@ class Plant:
     layer: Layer = Layer.SERVICE
     mode: Mode = Mode.UNIFORM
     servers: int = 3
+
+    @property
+    def deep(self) -> bool:
+        """Whether seeds find it so rarely that it needs a story of its own."""
+        return self.seeds > SEEDS_MAX
 
 
 @contextmanager

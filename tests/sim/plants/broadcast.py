@@ -34,6 +34,9 @@ advance = Leading._advance
 send_once_durable = Node.send_once_durable
 replay = Node._replay
 node_init = Node.__init__
+candidate_enter = Candidate.enter
+leading_enter = Leading.enter
+received = Zab._received
 take = Zab._take
 
 
@@ -94,6 +97,11 @@ def leads_before_its_promise_is_durable(self: Candidate) -> Move | None:
     return None
 
 
+def asks_and_perhaps_leads_at_once(self: Candidate) -> Move | None:
+    candidate_enter(self)
+    return self._lead_if_promised()
+
+
 def leads_with_a_minority(self: Candidate) -> Move | None:
     if self.node.durability.complete and 2 * (len(self._promised) + 1) >= len(self.node.voters) - 1:
         return Lead(self.epoch, self._promised, self._newcomers)
@@ -140,7 +148,19 @@ def may_always_vote(self: Node, candidate: ServerId) -> bool:
 # ---- the epoch's marker (R5)
 
 
-def commits_without_its_marker(self: Leading) -> Move | None:
+def begins_without_its_marker(self: Leading) -> Move | None:
+    node = self.node
+    if not node.cluster_id:
+        return leading_enter(self)  # the founding has a membership to append
+    node.role_changed(self.role, self.epoch, self.leader)
+    self._marker = node.history.last
+    self._next_counter = max(1, node.config.initial_counter)
+    for peer, promised in self._promised.items():
+        self._streams.begin(peer, promised)
+    return None
+
+
+def commits_before_its_marker(self: Leading) -> Move | None:
     acked = {**self._streams.acked(), self.node.server_id: self.node.durability.zxid}
     self.node.commit = max(self.node.commit, min(committed_zxid(acked, self.node.configs), Zxid(self._marker - 1)))
     return advance(self)
@@ -177,7 +197,8 @@ def always_the_same_nonce(self: Node) -> int:
 
 
 def takes_messages_of_old_connections(self: Zab, event: engine.PeerReceived) -> Move | None:
-    return self._dispatch(event.peer, event.message) if event.peer in self._node.links else None
+    link = self._node.links.get(event.peer)
+    return received(self, event if link is None else replace(event, connection=link.connection))
 
 
 def keeps_what_the_old_connection_had(self: Zab, event: engine.Event) -> Move | None:
@@ -275,22 +296,24 @@ PLANTS = (
         "promise-not-durable",
         "a voter promises an epoch before its disk has the promise (R1, R6)",
         "one leader, accepted epoch, log matching",
-        1000,
+        300,
         (Node, "send_once_durable", promises_at_once),
     ),
     plant(
         "candidate-not-durable",
         "a candidate asks, and leads, before its own promise is durable (R1, R6)",
         "one leader, log matching",
-        1000,
+        30,
         (Node, "send_once_durable", campaigns_at_once),
         (Candidate, "_lead_if_promised", leads_before_its_promise_is_durable),
+        (Candidate, "enter", asks_and_perhaps_leads_at_once),
+        servers=1,
     ),
     plant(
         "promise-given-twice",
         "a voter promises the same epoch to a second candidate (R6)",
         "one leader, log matching",
-        1000,
+        100,
         (zab, "consider_candidate", promises_again),
     ),
     plant(
@@ -304,7 +327,7 @@ PLANTS = (
         "vote-for-any-log",
         "a voter promises to a candidate whose log ends before its own",
         "leader completeness, agreement, truncation, halt",
-        1000,
+        100,
         (zab, "answer_poll", polls_any_log),
         (zab, "consider_candidate", votes_for_any_log),
     ),
@@ -312,17 +335,26 @@ PLANTS = (
         "wiped-disk-votes",
         "a server that lost its disk counts as before (R16)",
         "commit truth, one leader, leader completeness",
-        100,
+        30,
         (Node, "counts", counts_any_disk),
         (Node, "may_campaign", may_always_campaign),
         (Node, "may_vote_for", may_always_vote),
+        mode=Mode.UNIFORM,
     ),
     plant(
         "no-marker",
-        "a leader commits entries of earlier epochs by counting who has them, without an entry of its own (R5)",
+        "a leader begins its epoch without a marker in the log (R5)",
+        "log matching",
+        20,
+        (Leading, "enter", begins_without_its_marker),
+        (Following, "_acknowledge", acknowledges_any_epoch),
+    ),
+    plant(
+        "marker-not-awaited",
+        "a leader commits entries of earlier epochs by counting who has them, before its own marker (R5)",
         "leader completeness, agreement, truncation, halt",
-        1000,
-        (Leading, "_advance", commits_without_its_marker),
+        2000,
+        (Leading, "_advance", commits_before_its_marker),
         (Following, "_acknowledge", acknowledges_any_epoch),
     ),
     plant(
@@ -336,14 +368,14 @@ PLANTS = (
         "sync-by-last-zxid",
         "where two logs part is judged by their last zxids alone",
         "log matching",
-        100,
+        30,
         (streams, "common_point", common_by_last_zxid),
     ),
     plant(
         "diff-without-truncation",
         "a follower appends what the leader sends and keeps what it should drop",
         "log matching",
-        100,
+        30,
         (Node, "replace_above", appends_without_truncating),
     ),
     plant(
@@ -366,30 +398,32 @@ PLANTS = (
         "no-read-quorum",
         "a leader answers linearizable reads without asking whether it still leads (R13)",
         "read index, linearizable reads",
-        100,
+        30,
         (confirmation, "reached_by_quorum", any_round_confirms),
+        mode=Mode.UNIFORM,
     ),
     plant(
         "no-check-quorum",
         "a leader that nobody answers leads on (R12)",
         "liveness",
-        100,
+        30,
         (leading, "has_quorum", always_a_quorum),
     ),
     plant(
         "no-epoch-bump",
         "a leader ignores a server that has promised a higher epoch to a candidate that is gone (R11)",
         "liveness",
-        1000,
+        300,
         (Leading, "on_join", ignores_higher_promises),
     ),
     plant(
         "no-sticky-leader",
         "a follower that hears its leader votes for another (R12)",
         "sticky leader",
-        100,
+        10,
         (Following, "leader_heard", hears_nobody),
         (Following, "obeys", obeys_anybody),
         (Following, "grants", grants_anybody),
+        mode=Mode.UNIFORM,
     ),
 )
