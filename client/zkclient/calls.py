@@ -37,6 +37,7 @@ class Pending:
     __slots__ = (
         "at_least",
         "deadline_ms",
+        "insistent",
         "internal",
         "linearizable",
         "losses",
@@ -55,6 +56,7 @@ class Pending:
         self.settle = settle  # who waits for the outcome; None: nobody (any more)
         self.write = type(request) in WRITES
         self.internal = False  # the machine's own: belongs to one connection, and is never sent again
+        self.insistent = False  # a refusal for the moment is no outcome: it is made again
         self.sent = False  # at least once
         self.deadline_ms = inf
         self.at_least = Zxid(0)

@@ -164,7 +164,7 @@ class Driver(Caller):
     ) -> None:
         """Make a call and don't wait: it is done as soon as possible, if the session lives that long."""
         if self.machine.state is not State.CLOSED:
-            self.machine.call(anyio.current_time() * 1000, request, settle, watch=watch)
+            self.machine.call(anyio.current_time() * 1000, request, settle, watch=watch, insistent=True)
             self.kick()
 
     def watch(self, path: str, mode: WatchMode, since: Zxid | None, notified: Notified) -> Stream:

@@ -9,6 +9,7 @@ A write keeps its xid for as long as the session lives. After a reconnect all th
 same xids: the service answers a write that it has already done from memory, so nothing is done twice.
 """
 
+from collections import deque
 from collections.abc import Sequence
 from enum import Enum
 from functools import partial
@@ -16,7 +17,7 @@ from math import inf
 
 import zk
 from zk.model.chance import Chance
-from zk.model.errors import APIError, BadArgumentsError, NoNodeError, SessionMovedError, ZKError
+from zk.model.errors import APIError, BadArgumentsError, NoNodeError, SessionMovedError, ThrottledError, ZKError
 from zk.model.errors import SessionExpiredError as ExpiredByService
 from zk.model.events import EventType, WatcherType, WatchEvent, WatchMode
 from zk.model.record import SessionId, Zxid, record
@@ -42,6 +43,7 @@ from zkclient.watchers import Notified, Stream, Watchers, add_watch
 
 CLIENT_NAME = f"zkclient {zk.__version__}"
 IN_FLIGHT_MAX = 1_000  # calls sent and unanswered; well below what a server takes or remembers
+INSIST_MS = 500  # behind a refusal for the moment, before an insistent call is made again
 STABLE_MS = 1_000  # a connection that lived shorter than this counts as a failed attempt
 
 # ---- actions
@@ -111,6 +113,7 @@ class Machine:
         self._credentials_due: list[AddAuth] = []  # what this session has not been told yet
 
         self._calls = Calls(IN_FLIGHT_MAX)
+        self._refused_for_now: deque[tuple[float, Pending]] = deque()  # when to make each again
 
         self.watchers = Watchers()
         self._replies = 0
@@ -170,6 +173,8 @@ class Machine:
             wake = min(wake, self._attempt_until_ms)
         if self._may_be_lost:
             wake = min(wake, self._proof_ms + self.session_timeout_ms)
+        if self._refused_for_now:
+            wake = min(wake, self._refused_for_now[0][0])
         return wake
 
     @property
@@ -206,11 +211,13 @@ class Machine:
         linearizable: bool = False,
         watch: Notified | None = None,
         orphaned: Orphaned | None = None,
+        insistent: bool = False,
     ) -> Pending:
         """Take in a call; its outcome comes as Settled. Without `settle` nobody waits, and it is done all the same, if
         the session lives long enough.
 
-        `orphaned` is asked when an abandoned call is answered, and may give a write that undoes it.
+        `orphaned` is asked when an abandoned call is answered, and may give a write that undoes it. An `insistent` call
+        is made again when a server refuses it for the moment only (its disk is nearly full).
         """
         if self._phase is Phase.CLOSED:
             raise ClientClosedError("the client is closed")
@@ -220,6 +227,7 @@ class Machine:
         pending.linearizable = linearizable
         pending.losses = self._losses
         pending.orphaned = orphaned
+        pending.insistent = insistent
         if watch is not None:
             pending.then = partial(self._watch_set, request, watch)
         elif type(request) is AddAuth:
@@ -269,6 +277,7 @@ class Machine:
         for stream in self.watchers.streams():
             self._actions.append(Notify(stream.token, ClientClosedError("the client was closed")))
         self._calls.clear()
+        self._refused_for_now.clear()
         self._out.clear()
         self._set_state(State.CLOSED)
 
@@ -333,6 +342,9 @@ class Machine:
             self._drop(now_ms, f"{what} within {self._attempt_ms:.0f} ms")
         elif phase is Phase.WAITING and now_ms >= self._retry_ms:
             self._open(now_ms, self._servers.start_round())
+        while self._refused_for_now and now_ms >= self._refused_for_now[0][0]:
+            _, refused = self._refused_for_now.popleft()
+            self.call(now_ms, refused.request, refused.settle, insistent=True)
         if now_ms >= self._calls.earliest_deadline_ms:
             for pending, settle in self._calls.end_overdue(now_ms):
                 self._actions.append(Settled(settle, self._overdue(pending)))
@@ -421,6 +433,9 @@ class Machine:
             self._lose()
         for pending in self._calls.session_over(self._losses):
             self._settle(pending, SessionExpiredError("", reason, maybe_applied=pending.sent))
+        for _, pending in self._refused_for_now:
+            self._settle(pending, SessionExpiredError("", reason))
+        self._refused_for_now.clear()
         self.session_id = SessionId(0)
         self._secret = b""
         self.session_timeout_ms = self._wanted_timeout_ms
@@ -481,12 +496,14 @@ class Machine:
             self._complete = zxid
         if pending.then is not None:
             pending.then(reply)
-        if pending.settle is not None:
+        if pending.insistent and isinstance(reply.body, ThrottledError):
+            self._refused_for_now.append((now_ms + INSIST_MS, pending))
+        elif pending.settle is not None:
             self._actions.append(Settled(pending.settle, reply))
         elif pending.orphaned is not None:
             undo = pending.orphaned(reply)
             if undo is not None:
-                self.call(now_ms, undo)
+                self.call(now_ms, undo, insistent=True)
 
     def _refused(self, now_ms: float, reply: Reply) -> None:
         """A server that can't understand a call may say so before it answers earlier ones. Nothing else comes out of

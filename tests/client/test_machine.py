@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 from zkclient.calls import Outcome
 from zkclient.errors import ClientClosedError, ConnectionLossError, OperationTimeoutError, SessionExpiredError
-from zkclient.machine import IN_FLIGHT_MAX, Action, Close, Machine, Notify, Open, Settled, StateChanged
+from zkclient.machine import IN_FLIGHT_MAX, INSIST_MS, Action, Close, Machine, Notify, Open, Settled, StateChanged
 from zkclient.results import State
 
 from zk.model.acl import CREATOR_ALL_ACL
@@ -363,6 +363,29 @@ def test_the_late_answer_to_an_abandoned_call_may_be_undone(attached: World) -> 
     attached.machine.abandon(pending)
     attached.answer(calls, body=Created("/a", STAT))
     assert attached.requests() == [Delete("/a")]
+
+
+def test_what_is_insisted_on_is_asked_again_when_it_was_refused_for_the_moment(attached: World) -> None:
+    attached.call("gone", Delete("/a"), insistent=True)
+    attached.answer(attached.received(), zxid=0, body=ThrottledError())
+    assert (attached.outcomes, attached.requests()) == ({}, [])
+    assert attached.machine.wake_ms <= attached.now_ms + INSIST_MS
+    attached.advance(INSIST_MS)
+    [again] = [call for call in attached.received() if not isinstance(call.request, Ping)]
+    attached.answer([again])
+    assert (again.request, attached.outcomes) == (Delete("/a"), {"gone": Reply(again.xid, Zxid(5), DONE)})
+
+
+def test_what_is_insisted_on_ends_with_the_session(attached: World) -> None:
+    attached.call("gone", Delete("/a"), insistent=True)
+    attached.answer(attached.received(), zxid=0, body=ThrottledError())
+    attached.cut()
+    attached.accept()
+    attached.answer(attached.received(), body=ExpiredByService())
+    assert isinstance(attached.outcomes["gone"], SessionExpiredError)
+    attached.attach()
+    attached.advance(INSIST_MS)
+    assert Delete("/a") not in attached.requests()
 
 
 def test_an_answer_out_of_turn_ends_the_connection(attached: World) -> None:
