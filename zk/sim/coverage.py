@@ -62,6 +62,13 @@ SERVICE = (
     "streams continued",
     "resyncs",
     "walks",
+    "locks held",
+    "leaders elected by the recipe",
+    "locks lost",
+    "acquires cancelled",
+    "acquires timed out",
+    "guarded writes",
+    "leaders observed",
 )
 """Where whole servers run with their clients."""
 

@@ -19,6 +19,7 @@ from zkclient import (
     LockLost,
     OperationTimeoutError,
     SessionExpiredError,
+    ThrottledError,
 )
 
 from zk.model.record import ServerId
@@ -38,23 +39,25 @@ CALL_SECONDS_MAX = 3.0
 REST_WITHIN_MS = 6_000
 """In peace so much time suffices for all who wait to hold in turn, and for the sessions of the dead to end."""
 
-NOT_NOW = (LockLost, SessionExpiredError, OperationTimeoutError, ConnectionLossError)
+NOT_NOW = (LockLost, SessionExpiredError, OperationTimeoutError, ConnectionLossError, ThrottledError)
 """What may become of any attempt while faults strike."""
 
 
 class Recipes:
     """All processes of a run. Use it as a context manager: whatever still runs at the end is brought to its end.
 
-    Its `committed` is to be told of the history, the witness is told by it. Faults strike until `war_ms`.
+    Its `committed` is to be told of the history, the witness is told by it. Faults strike until `peace_ms`.
     """
 
-    def __init__(self, world: World, links: Links, witness: Witness, servers: Sequence[ServerId], war_ms: int) -> None:
+    def __init__(
+        self, world: World, links: Links, witness: Witness, servers: Sequence[ServerId], peace_ms: int
+    ) -> None:
         self.world = world
         self.links = links
         self.servers = tuple(servers)
         self.referee = Referee(world, witness, (LOCK, ELECTION), tuple(COUNTERS.values()))
         self.resting = False
-        self._war_until_us = war_ms * MS
+        self._war_until_us = peace_ms * MS
         self._processes: list[Process] = []
 
     def begin(self) -> None:
@@ -227,7 +230,7 @@ class Competitor(Process):
             self.note("acquires timed out", f"{contest}: {error}")
         except LockLost as error:
             self.note("locks lost", f"{contest}: {error}")
-        except (SessionExpiredError, ConnectionLossError) as error:
+        except (SessionExpiredError, ConnectionLossError, ThrottledError) as error:
             self.note("acquires failed", f"{contest}: {error}")
 
     async def _hold(self, contest: str, recipe: Lock | Election) -> None:

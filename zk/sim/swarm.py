@@ -29,6 +29,7 @@ from zk.sim.logserver import LogServer
 from zk.sim.network import Network
 from zk.sim.node import M, Node
 from zk.sim.plan import Layer, Mode, Plan
+from zk.sim.recipes import Recipes
 from zk.sim.service import ReplicaServer
 from zk.sim.trace import Trace, describe, zxid_text
 from zk.sim.watched import WatchedEngine
@@ -45,6 +46,8 @@ SERVED_WITHIN_MS = 3_000
 """How long a client may be without an answer in peace."""
 TICK_MS = 20
 CLIENTS = 5
+RECIPES_EVERY = 3
+"""Among so many seeds, one has locks and elections beside the other clients."""
 
 
 @record
@@ -129,7 +132,6 @@ def _play_service(plan: Plan, world: World) -> None:
     stage: _Stage[ReplicaServer] = _Stage(plan, world)
     checks, random = stage.checks, stage.random
     witness = Witness(world)
-    checks.on_committed = witness.committed
     checks.on_leading = witness.leading
     common = ReplicaConfig(
         stage.config(stage.voters[0]),
@@ -147,19 +149,24 @@ def _play_service(plan: Plan, world: World) -> None:
     nodes = stage.add_nodes(build)
     links = Links(world, nodes)
     clients = [SimClient(world, links, witness, number) for number in range(CLIENTS)]
-    stage.war_and_peace(truce=links.calm)
+    with Recipes(world, links, witness, stage.voters, plan.peace_ms) as recipes:
+        checks.on_committed = recipes.referee.committed
+        if plan.seed % RECIPES_EVERY == 0:
+            recipes.begin()
+        stage.war_and_peace(truce=links.calm)
 
-    clients_are_served(world, clients, checks, witness)
-    for client in clients:
-        client.rest()
-    end = checks.history[-1][0]
-    world.run(world.now_us + PROBE_MS * MS)
-    the_leader(world, nodes)
-    everyone_is_at_the_end(world, nodes, end)
-    for node in nodes:
-        assert node.machine is not None
-        witness.equal_states(node.server, node.machine.replica.tree)
-        witness.no_ephemeral_outlives_its_session(node.server, node.machine.replica.tree)
+        clients_are_served(world, clients, checks, witness)
+        for client in clients:
+            client.rest()
+        recipes.rest()
+        end = checks.history[-1][0]
+        world.run(world.now_us + PROBE_MS * MS)
+        the_leader(world, nodes)
+        everyone_is_at_the_end(world, nodes, end)
+        for node in nodes:
+            assert node.machine is not None
+            witness.equal_states(node.server, node.machine.replica.tree)
+            witness.no_ephemeral_outlives_its_session(node.server, node.machine.replica.tree)
 
 
 def _options(random: Random) -> Options:
