@@ -49,22 +49,27 @@ def after(nodes: Nodes, operation: Operation) -> dict[str, Node | None]:
         return {request.path: _read(nodes[request.path], request, answer.body)}
     parts = request.operations if isinstance(request, Multi) else (request,)
     left = {part.path: nodes[part.path] for part in parts}
+    bodies: tuple[Body | APIError, ...] = ()
+    if answer is not None:
+        bodies = answer.body.results if isinstance(answer.body, MultiReply) else (answer.body,)
     for index, part in enumerate(parts):
-        result = _write(left[part.path], part, zxid)
+        told = bodies[index] if index < len(bodies) else None
+        result = _write(left[part.path], part, zxid, told)
         if isinstance(result, type):
             _refused(answer, index, result)
             return {path: nodes[path] for path in left}
         left[part.path] = result
         if answer is not None and not is_refusal(answer.body):
-            told = answer.body.results[index] if isinstance(answer.body, MultiReply) else answer.body
+            assert told is not None
             left[part.path] = _told(result, part, told)
     if answer is not None and is_refusal(answer.body):
         raise Wrong("it would not be refused")
     return left
 
 
-def _write(node: Node | None, part: Part, zxid: Zxid) -> Node | type[APIError] | None:
-    """What one write makes of `node`, or how it is refused. Source: semantics, order of checks."""
+def _write(node: Node | None, part: Part, zxid: Zxid, told: Body | APIError | None) -> Node | type[APIError] | None:
+    """What one write makes of `node`, or how it is refused; `told` is what was said of it, for what only that can tell.
+    Source: semantics, order of checks."""
     if isinstance(part, Create):
         return NodeExistsError if node is not None else Node(part.data, 0, zxid, zxid)
     if node is None:
@@ -74,7 +79,11 @@ def _write(node: Node | None, part: Part, zxid: Zxid) -> Node | type[APIError] |
         return BadVersionError
     if isinstance(part, Delete):
         return None
-    return node if isinstance(part, Check) else Node(part.data, node.version + 1, node.czxid, zxid)
+    if isinstance(part, Check):
+        unseen = part.czxid and node.czxid == UNSEEN
+        another = isinstance(told, BadVersionError) if unseen else part.czxid not in (0, node.czxid)
+        return BadVersionError if another else node
+    return Node(part.data, node.version + 1, node.czxid, zxid)
 
 
 def _refused(answer: Answer | None, index: int, error: type[APIError]) -> None:

@@ -22,12 +22,20 @@ class Caller(Protocol):
     def lost(self, link: "Link") -> None: ...
 
 
+class Observer(Protocol):
+    """Hears what is said on all links, on the clients' side."""
+
+    def sent(self, caller: Caller, call: Call) -> None: ...
+    def answered(self, caller: Caller, reply: Reply) -> None: ...
+
+
 class Links:
     """All connections of clients; they end with the server's process, and at random while `losses` holds."""
 
     def __init__(self, world: World, nodes: Sequence[Node[ReplicaServer]]) -> None:
         self.world = world
         self.losses = world.random.random() < 0.7
+        self.observer: Observer | None = None
         self._nodes = tuple(nodes)
         self._links: dict[tuple[ServerId, ConnectionId], Link] = {}
         self._serials = count(1)
@@ -66,6 +74,7 @@ class Link:
 
     def __init__(self, links: Links, caller: Caller, node: Node[ReplicaServer], connection: ConnectionId) -> None:
         self.world = links.world
+        self.links = links
         self.caller = caller
         self.node = node
         self.connection = connection
@@ -75,8 +84,12 @@ class Link:
         self._there(ClientConnected(connection, ()))
 
     def send(self, calls: Sequence[Call]) -> None:
-        if self._open:
-            self._there(ClientReceived(self.connection, calls))
+        if not self._open:
+            return
+        if self.links.observer is not None:
+            for call in calls:
+                self.links.observer.sent(self.caller, call)
+        self._there(ClientReceived(self.connection, calls))
 
     def break_off(self) -> None:
         """The client hears nothing more; the server learns of it behind what is under way."""
@@ -101,8 +114,13 @@ class Link:
             self._after_delay(False, self._lost)
 
     def _told(self, items: Sequence[Reply | WatchEvent]) -> None:
-        if self._open:
-            self.caller.told(self, items)
+        if not self._open:
+            return
+        if self.links.observer is not None:
+            for item in items:
+                if isinstance(item, Reply):
+                    self.links.observer.answered(self.caller, item)
+        self.caller.told(self, items)
 
     def _lost(self) -> None:
         if self._open:

@@ -28,11 +28,13 @@ from zk.sim.links import Links
 from zk.sim.logserver import LogServer
 from zk.sim.network import Network
 from zk.sim.node import M, Node
+from zk.sim.opinion import SecondOpinion
 from zk.sim.plan import Layer, Mode, Plan
 from zk.sim.recipes import Recipes
 from zk.sim.service import ReplicaServer
 from zk.sim.trace import Trace, describe, zxid_text
 from zk.sim.watched import WatchedEngine
+from zk.sim.wishes import KEYS
 from zk.sim.witness import Witness
 from zk.sim.workload import BroadcastWorkload
 from zk.sim.world import MS, TimeIsUp, World
@@ -148,6 +150,7 @@ def _play_service(plan: Plan, world: World) -> None:
 
     nodes = stage.add_nodes(build)
     links = Links(world, nodes)
+    links.observer = opinion = SecondOpinion(world, KEYS)
     clients = [SimClient(world, links, witness, number) for number in range(CLIENTS)]
     with Recipes(world, links, witness, stage.voters, plan.peace_ms) as recipes:
         checks.on_committed = recipes.referee.committed
@@ -167,6 +170,7 @@ def _play_service(plan: Plan, world: World) -> None:
             assert node.machine is not None
             witness.equal_states(node.server, node.machine.replica.tree)
             witness.no_ephemeral_outlives_its_session(node.server, node.machine.replica.tree)
+    opinion.check()
 
 
 def _options(random: Random) -> Options:
