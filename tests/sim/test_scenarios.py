@@ -1,5 +1,6 @@
 """How scenarios are told: each of these is a story of ten lines, and shows a means that others may use."""
 
+import doctest
 import errno
 
 import pytest
@@ -9,7 +10,7 @@ from zk.broadcast.messages import Ack
 from zk.model.errors import NoNodeError
 from zk.model.events import EventType
 from zk.model.requests import Create, CreateMode, GetData
-from zk.sim import Violation
+from zk.sim import Violation, scenario
 from zk.sim.scenario import Scenario
 
 
@@ -157,3 +158,7 @@ def test_a_story_that_does_not_end_well_is_a_violation() -> None:
 
     with pytest.raises(Violation, match="liveness: after 10000 ms the roles are"):
         story()
+
+
+def test_the_example_of_the_documentation_runs() -> None:
+    assert doctest.testmod(scenario) == doctest.TestResults(failed=0, attempted=1)

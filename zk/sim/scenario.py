@@ -10,9 +10,9 @@ ends with all faults healed and the ensemble as it must then be: one leader, eve
 ...     client = s.client(at=other)
 ...     _ = client.create("/a", b"1")
 ...     s.power_cut(leader)
-...     s.run_until_leader()
-...     client.get("/a").data
-b'1'
+...     new = s.run_until_leader()
+...     print(leader, new, client.get("/a").data)
+3 2 b'1'
 
 To see what happens, hand in `Trace(print)`. To have a plant shown up: `with plant.plant(), raises(Violation): story()`.
 Read next: scenario_client.py (clients, and the calls that they have outstanding).
