@@ -69,6 +69,7 @@ SERVICE = (
     "acquires timed out",
     "guarded writes",
     "leaders observed",
+    "histories",
 )
 """Where whole servers run with their clients."""
 
