@@ -7,7 +7,9 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import anyio
 import pytest
+from zkclient import AsyncZooKeeper
 
 from zk.faults.disks import Disk, mount_small_disk, why_not
 from zk.model.errors import NoNodeError, ThrottledError
@@ -101,16 +103,24 @@ def test_a_leader_whose_disk_is_nearly_full_hands_over_reads_on_and_writes_again
             assert not is_there(session, refused)
 
 
+async def write_until_it_ends(writer: AsyncZooKeeper, server: ServerProcess) -> None:
+    """Write more than the segment that the server has, and its ballast."""
+    async with writer as zk:
+        for number in range(100):
+            if not server.running:
+                break
+            await zk.create(f"/big-{number}", bytes(950_000))
+
+
 def test_a_log_that_finds_no_room_ends_its_server_with_a_word_and_loses_nothing(
     tmp_path: Path, small_disk: Disk, under_load: "UnderLoad"
 ) -> None:
     with start_ensemble(tmp_path) as ensemble:
-        full, other = ensemble.server(3), ensemble.server(1)
-        with under_load(ensemble) as recorder, Session(other) as session:
+        full = ensemble.server(3)
+        with under_load(ensemble) as recorder:
             small_disk.fill()
-            for number in range(100):  # more than the segment that it has, and its ballast
-                if full.running:
-                    assert created(session, f"/big-{number}", bytes(950_000))
+            others = ",".join(str(server.address) for server in ensemble.others(full))
+            anyio.run(write_until_it_ends, AsyncZooKeeper(others), full)
             line = ends(full)
             assert f"CRITICAL server 3 ends: {full.data}/log-0" in line
             assert "the log can't be written: No space left on device. Make room on that disk, then start this" in line

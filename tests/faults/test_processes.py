@@ -12,7 +12,7 @@ import pytest
 from zk.model.errors import SessionExpiredError, SessionMovedError
 from zk.model.replies import DONE, ChildrenReply, Created, DataReply, StatReply
 from zk.model.requests import Create, CreateMode, GetChildren, GetData, Ping, SetData
-from zk.server.testing import Ensemble, Session, start_ensemble
+from zk.server.testing import Ensemble, ServerProcess, Session, start_ensemble
 
 if TYPE_CHECKING:
     from tests.faults.conftest import UnderLoad
@@ -180,6 +180,15 @@ def test_a_session_that_left_a_paused_follower_is_not_served_by_it_any_more(tmp_
         assert quiet(ensemble)
 
 
+def reattached(opened: Open, server: ServerProcess, session: Session) -> Session:
+    """Attach it again, as often as the server says that it has just lost its leader."""
+    while True:
+        try:
+            return opened(server, session)
+        except ConnectionError:
+            server.wait_until_serving()
+
+
 def kill_a_majority(ensemble: Ensemble) -> None:
     leader = ensemble.leader()
     killed = (leader, ensemble.others(leader)[0])
@@ -208,7 +217,7 @@ def test_time_during_which_nobody_could_be_heard_does_not_count(
             create_ephemeral(session, f"/{number}")
         harm(ensemble)
         ensemble.wait_until_serving()
-        after = [opened(server, session) for server, session in zip(ensemble.servers, before, strict=True)]
+        after = [reattached(opened, server, session) for server, session in zip(ensemble.servers, before, strict=True)]
         keep_alive(after, LONGER_S)
         assert names(after[0]) == {"0", "1", "2"}
         assert quiet(ensemble)

@@ -253,16 +253,21 @@ class Session:
     says. It sends nothing by itself, no pings either."""
 
     def __init__(self, server: ServerProcess, timeout_ms: int = 40_000, earlier: "Session | None" = None) -> None:
-        """Open a session, or attach `earlier` again; APIError if the server refuses."""
+        """Open a session, or attach `earlier` again. APIError if the server refuses, ConnectionError if it ends the
+        connection, as it does when it loses its leader meanwhile."""
         self._native = ClientConnection("zk.server.testing")
         self._xid: int = 0 if earlier is None else earlier._xid
         self._answered = self._xid
         self._answers: dict[int, Reply] = {}
-        self.socket = socket.create_connection((server.address.host, server.address.port), TIMEOUT_S)
-        self.socket.sendall(self._native.hello())
         self.id: SessionId = SessionId(0) if earlier is None else earlier.id
         self.secret: bytes = b"" if earlier is None else earlier.secret
-        body = self.ask(Connect(self.id, self.secret, timeout_ms))
+        self.socket = socket.create_connection((server.address.host, server.address.port), TIMEOUT_S)
+        try:
+            self.socket.sendall(self._native.hello())
+            body = self.ask(Connect(self.id, self.secret, timeout_ms))
+        except OSError:
+            self.socket.close()
+            raise
         if isinstance(body, Exception):
             self.socket.close()
             raise body
