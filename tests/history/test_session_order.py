@@ -100,6 +100,12 @@ def test_a_node_that_came_and_went_unseen_need_not_be_told() -> None:
     assert refused(came, watching, read("p", 4, 8, path="/b")).startswith("an answer shows a change")
 
 
+def test_a_write_that_was_sent_again_may_have_made_and_others_unmade_what_its_client_watches() -> None:
+    missing = call("p", 1, Exists("/a", True), 2, NoNodeError("/a"))
+    made, unmade = replace(write("p", 2, 3), resent=True), call("q", 3, Delete("/a"), 4, DONE)
+    holds(missing, unmade, made, call("p", 5, Exists("/a"), 5, NoNodeError("/a")))
+
+
 def test_a_read_that_finds_nothing_to_watch_leaves_no_watch() -> None:
     watching = call("p", 1, GetData("/a", watch=True), 5, NoNodeError("/a"))
     holds(write("q", 2, 6), watching, read("p", 4, 8))

@@ -134,6 +134,8 @@ def _told(client: _Client, told: Told) -> None:
 def _no_watch_missed(client: _Client, operation: Operation, changes: _Changes) -> None:
     """No answer shows a state beyond a change of what the client watches. A missing node that came and went again may
     have done so while the client had no connection, and that is not told. Source: semantics of watches, reconnect."""
+    if operation.is_write and operation.resent:
+        return  # its answer may be an old one: what it did may be undone again, and that is not told either
     for path, watch in client.watches.items():
         of_path = changes.of_path.get(path, ())
         first = bisect_right(of_path, _zxid(watch), key=_position)
