@@ -21,6 +21,8 @@ M = TypeVar("M")
 """What travels: messages of the engine, or of a whole replica."""
 _Received = TypeVar("_Received", contravariant=True)
 
+DELAY_MS_MAX = 8
+
 _SPIKE_SHARE = 1 / 200
 _CODEC_SHARE = 1 / 16
 _HALF_OPEN_SHARE = 0.2
@@ -71,6 +73,7 @@ class Network(Generic[M]):
     ) -> None:
         self.world = world
         self.spikes = spikes
+        self.delay_ms_max = DELAY_MS_MAX  # of a message without a spike; most take much less
         self._codec = codec
         self._servers = tuple(servers)
         self._stations: dict[ServerId, Station[M]] = {}
@@ -197,6 +200,7 @@ class Network(Generic[M]):
     def calm(self) -> None:
         """No more faults: everything opens, delays are short, and who is not connected soon is."""
         self.spikes = False
+        self.delay_ms_max = DELAY_MS_MAX
         for connection in self._current.values():
             for end, _ in connection.ways():
                 end.stalls = False
@@ -210,7 +214,7 @@ class Network(Generic[M]):
         if self.spikes and random.random() < _SPIKE_SHARE:
             return random.randrange(10 * MS, 500 * MS)
         share = random.random()
-        return int((0.1 + 8 * share**4) * MS)
+        return int((0.1 + self.delay_ms_max * share**4) * MS)
 
     def _carry(self, end: _End[M], far: _End[M], message: M) -> None:
         now_us = self.world.now_us

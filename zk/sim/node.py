@@ -40,6 +40,8 @@ from zk.storage.store import Opened, Options, Store, open_store
 
 EPOCH_MS = 1_700_000_000_000
 """Wall clock time when a world begins, in milliseconds since 1970."""
+SYNC_MS_MAX = 6
+"""How long an fsync takes at most on a good disk."""
 SPACE_EVERY_TICKS = 50
 """How often the room on the disk is looked at: once a second, as a server does."""
 
@@ -87,7 +89,8 @@ class Node(Generic[M]):
         self.incarnation = 0
         self.standing: RoleChanged | None = None  # its newest role in this life
         self.wall_ahead_ms = 0  # by how much its wall clock was set forwards, or backwards
-        self.slow_until_us = 0  # until then an fsync takes long
+        self.sync_ms_max = SYNC_MS_MAX
+        self.slow_until_us = 0  # until then an fsync takes much longer
         self.tampered = False  # something durable was taken from the disk: the next start may find less
         self.on_failure: Callable[[Node[M]], None] = lambda node: None  # its disk or its power failed: it is down
         self.on_role: Callable[[Node[M], RoleChanged], None] = lambda node, effect: None
@@ -355,7 +358,7 @@ class Node(Generic[M]):
         random = self.world.random
         if self.world.now_us < self.slow_until_us:
             return random.randrange(50 * MS, 1_200 * MS)
-        return random.randrange(1 * MS, 6 * MS)
+        return random.randrange(1 * MS, self.sync_ms_max * MS)
 
     def _fail(self, failure: BaseException) -> None:
         """Any error of the log ends the process (R9); and so does a power cut, in the midst of an operation."""

@@ -19,7 +19,7 @@ from zk.model.peering import ReplicaMessage
 from zk.model.record import ServerId
 from zk.sim.disk import CAPACITY_BYTES, PAGE_BYTES
 from zk.sim.network import Network
-from zk.sim.node import M, Node
+from zk.sim.node import SYNC_MS_MAX, M, Node
 from zk.sim.world import MS, World
 
 Direction = tuple[ServerId, ServerId]
@@ -28,10 +28,16 @@ HOUR_MS = 3_600_000
 
 
 class Strikes(Generic[M]):
-    """The means of destruction, and of repair. `power_cuts` False: only processes are killed."""
+    """The means of destruction, and of repair. `power_cuts` False: only processes are killed. Nothing lasts longer than
+    `lasts_ms_max`."""
 
     def __init__(
-        self, world: World, network: Network[Message | ReplicaMessage], nodes: Sequence[Node[M]], power_cuts: bool
+        self,
+        world: World,
+        network: Network[Message | ReplicaMessage],
+        nodes: Sequence[Node[M]],
+        power_cuts: bool,
+        lasts_ms_max: int,
     ) -> None:
         self.world = world
         self.network = network
@@ -40,6 +46,7 @@ class Strikes(Generic[M]):
         self.in_truce = False
         self.counted: set[ServerId] = set()  # who has served with a disk that the ensemble knows, and has it still
         self._power_cuts = power_cuts
+        self._lasts_ms_max = lasts_ms_max
         self._losses_max = (len(nodes) - 1) // 2  # at a time
         self._blocks: Counter[Direction] = Counter()  # how many strikes keep each direction closed
 
@@ -58,12 +65,16 @@ class Strikes(Generic[M]):
         self._blocks.clear()
         self.network.calm()
         for node in self.nodes:
-            node.slow_until_us = 0
+            node.slow_until_us, node.sync_ms_max = 0, SYNC_MS_MAX
             node.disk.forget_faults()
             self.make_room(node)
             node.resume()
             if not node.up:
                 node.start()
+
+    def _lasting(self, chance: Random, choices_ms: Sequence[int]) -> int:
+        """One of these times, in microseconds."""
+        return min(chance.choice(choices_ms), self._lasts_ms_max) * MS
 
     # ---- processes
 
@@ -82,9 +93,9 @@ class Strikes(Generic[M]):
                 self.crash(node, chance)
 
     def restart_later(self, node: Node[M], chance: Random) -> None:
-        delay_ms = chance.choice((5, 30, 100, 500, 2_000))
+        delay_us = self._lasting(chance, (5, 30, 100, 500, 2_000))
         power_until = chance.randrange(20) if chance.random() < 0.1 else None
-        self.world.after(delay_ms * MS, partial(self._restart, node, power_until))
+        self.world.after(delay_us, partial(self._restart, node, power_until))
 
     def _restart(self, node: Node[M], power_until: int | None) -> None:
         if node.up:
@@ -97,7 +108,7 @@ class Strikes(Generic[M]):
         if victim.up and not victim.paused:
             self.note("pause", str(victim.server))
             victim.pause()
-            self.world.after(chance.choice((50, 300, 1_000, 3_000)) * MS, victim.resume)
+            self.world.after(self._lasting(chance, (50, 300, 1_000, 3_000)), victim.resume)
 
     def hand_over(self, victim: Node[M], chance: Random) -> None:
         """SIGTERM: the server resigns, and soon is gone."""
@@ -144,7 +155,7 @@ class Strikes(Generic[M]):
         for sender, receiver in directions:
             self._blocks[sender, receiver] += 1
             self.network.block(sender, receiver)
-        self.world.after(chance.choice((50, 100, 400, 1_500, 4_000)) * MS, partial(self._open, directions))
+        self.world.after(self._lasting(chance, (50, 100, 400, 1_500, 4_000)), partial(self._open, directions))
 
     def _open(self, directions: Sequence[Direction]) -> None:
         """What no other strike keeps closed opens."""
@@ -163,13 +174,13 @@ class Strikes(Generic[M]):
         if other is not victim:
             self.note("stall", f"{victim.server} -> {other.server}")
             flow = self.network.stall(victim.server, other.server)
-            self.world.after(chance.choice((20, 100, 400, 1_500)) * MS, flow)
+            self.world.after(self._lasting(chance, (20, 100, 400, 1_500)), flow)
 
     # ---- disks
 
     def slow_disk(self, victim: Node[M], chance: Random) -> None:
         self.note("slow disk", str(victim.server))
-        victim.slow_until_us = self.world.now_us + chance.choice((100, 300, 500, 1_500)) * MS
+        victim.slow_until_us = self.world.now_us + self._lasting(chance, (100, 300, 500, 1_500))
 
     def disk_error(self, victim: Node[M], chance: Random) -> None:
         operation = chance.choice(("write", "sync", "create", "rename"))
@@ -184,7 +195,7 @@ class Strikes(Generic[M]):
         left_bytes = chance.choice((0, 2, 40, 200)) * KIB
         self.note("little space", f"{victim.server}: {left_bytes} bytes")
         disk.capacity_bytes = disk.used_bytes() + left_bytes
-        self.world.after(chance.choice((300, 1_500, 4_000)) * MS, partial(self.make_room, victim))
+        self.world.after(self._lasting(chance, (300, 1_500, 4_000)), partial(self.make_room, victim))
 
     def make_room(self, node: Node[M]) -> None:
         node.disk.capacity_bytes = CAPACITY_BYTES
