@@ -13,7 +13,7 @@ class Mode(Enum):
 
     @property
     def war_ms(self) -> int:
-        return 12_000 if self is Mode.UNIFORM else 5_000
+        return 12_000 if self is Mode.UNIFORM else 8_000
 
     @property
     def settle_ms(self) -> int:
