@@ -75,6 +75,36 @@ SERVICE = (
 
 FAULTS = (
     "fault: crash",
+    "fault: power cut",
+    "fault: crash while starting",
+    "fault: pause",
+    "fault: hand over",
+    "fault: set clock",
+    "fault: partition",
+    "fault: cut link",
+    "fault: one-way loss",
+    "fault: reset",
+    "fault: stall",
+    "half-open connection",
+    "fault: slow disk",
+    "fault: disk error",
+    "fault: little space",
+    "low on space",
+    "space again",
+    "snapshot given up",
+    "fault: wiped disk",
+    "fault: flipped bit",
+    "fault: zeroed page",
+    "fault: overwritten bytes",
+    "fault: truncated file",
+    "started from a damaged disk",
+    "fault: old image",
+    "fault: leader out of sight",
+)
+"""Where three servers or more run: with fewer there is no minority to take a disk from."""
+
+FAULTS = (
+    "fault: crash",
     "fault: crash while starting",
     "fault: power cut",
     "fault: pause",
