@@ -115,3 +115,23 @@ def test_an_image_can_be_restored() -> None:
     disk.restore(image)
     disk.power_cut()
     assert disk.read("log") == b"old"
+
+
+def test_damage_at_rest_changes_and_shortens_files() -> None:
+    disk = Disk(Random(1))
+    disk.create("log").write(0, b"whole")
+    disk.damage("log", 1, b"?")
+    disk.shorten("log", 3)
+    assert disk.read("log") == b"w?o"
+    disk.shorten("log", 10)
+    assert disk.size("log") == 3
+
+
+def test_an_error_may_be_meant_for_some_files_only() -> None:
+    disk = Disk(Random(1))
+    log, snapshot = disk.create("log"), disk.create("snapshot-1")
+    disk.fail_next("write", errno.ENOSPC, "snapshot")
+    log.write(0, b"x")
+    with pytest.raises(OSError, match="ENOSPC"):
+        snapshot.write(0, b"x")
+    snapshot.write(0, b"x")
