@@ -100,6 +100,10 @@ FAULTS = (
     "started from a damaged disk",
     "fault: old image",
     "fault: leader out of sight",
+    "fault: process stalls",
+    "fault: process dies",
+    "fault: line dark",
+    "fault: connections reset",
 )
 """Where three servers or more run: with fewer there is no minority to take a disk from."""
 
@@ -125,6 +129,10 @@ FAULTS = (
     "fault: truncated file",
     "fault: old image",
     "fault: leader out of sight",
+    "fault: process stalls",
+    "fault: process dies",
+    "fault: line dark",
+    "fault: connections reset",
 )
 """What struck."""
 
