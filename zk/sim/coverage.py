@@ -107,35 +107,6 @@ FAULTS = (
 )
 """Where three servers or more run: with fewer there is no minority to take a disk from."""
 
-FAULTS = (
-    "fault: crash",
-    "fault: crash while starting",
-    "fault: power cut",
-    "fault: pause",
-    "fault: hand over",
-    "fault: set clock",
-    "fault: partition",
-    "fault: cut link",
-    "fault: one-way loss",
-    "fault: reset",
-    "fault: stall",
-    "fault: slow disk",
-    "fault: disk error",
-    "fault: little space",
-    "fault: wiped disk",
-    "fault: flipped bit",
-    "fault: zeroed page",
-    "fault: overwritten bytes",
-    "fault: truncated file",
-    "fault: old image",
-    "fault: leader out of sight",
-    "fault: process stalls",
-    "fault: process dies",
-    "fault: line dark",
-    "fault: connections reset",
-)
-"""What struck."""
-
 
 def unseen(counters: Mapping[str, int]) -> tuple[str, ...]:
     """What a campaign with these counters has never met."""
