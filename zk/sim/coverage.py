@@ -28,14 +28,9 @@ BROADCAST = (
     "leader",
     "diff",
     "snapshot",
-    "snapshot given up",
     "TakeSnapshot",
     "StoreSnapshot",
     "refused",
-    "half-open connection",
-    "low on space",
-    "space again",
-    "started from a damaged disk",
 )
 """The ordered log, and the disks and connections below it."""
 
