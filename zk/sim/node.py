@@ -358,7 +358,7 @@ class Node(Generic[M]):
         random = self.world.random
         if self.world.now_us < self.slow_until_us:
             return random.randrange(50 * MS, 1_200 * MS)
-        return random.randrange(1 * MS, self.sync_ms_max * MS)
+        return MS + int(random.random() * (self.sync_ms_max - 1) * MS)
 
     def _fail(self, failure: BaseException) -> None:
         """Any error of the log ends the process (R9); and so does a power cut, in the midst of an operation."""

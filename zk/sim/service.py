@@ -16,6 +16,8 @@ from zk.sim.node import MachineEvent
 from zk.sim.watched import WatchedZab
 from zk.sim.witness import Witness
 
+_ROUND_ENDS_SHARE = 3 / 4
+
 ClientEvent = ClientConnected | ClientReceived | ClientDisconnected
 
 
@@ -66,6 +68,6 @@ class ReplicaServer:
 
     def _round(self, now_ms: int, effects: list[Effect]) -> list[Effect]:
         """Mostly the round ends here; else what gathered waits for a later one, or the tick."""
-        if self._random.randrange(4):
+        if self._random.random() < _ROUND_ENDS_SHARE:
             effects += self.replica.step(now_ms, Flush())
         return effects
