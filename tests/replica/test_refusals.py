@@ -48,6 +48,21 @@ def test_a_nearly_full_disk_refuses_writes_and_new_sessions_in_their_turn_and_go
     assert back.ask(CloseSession()) == DONE
 
 
+def test_with_a_nearly_full_disk_a_resent_write_that_had_been_done_gets_its_answer(one: "Cluster") -> None:
+    first = one.connect().open()
+    xid = first.call(Create("/n", b"x"))
+    one.settle()
+    done = first.answer_to(xid)
+    assert isinstance(done, Created)
+    first.drop()
+    one.step(first.server_id, DiskSpace(low=True))
+    again = one.connect()
+    again.attach(first.session)
+    again.call(Create("/n", b"x"), xid=xid)
+    one.settle()
+    assert again.answer_to(xid) == done
+
+
 def test_a_soft_quota_refuses_nothing_and_is_spoken_of_once_a_minute(one: "Cluster") -> None:
     client = one.connect().open(timeout_ms=40_000)
     for path in ("/a", "/zookeeper/quota/a"):

@@ -195,7 +195,7 @@ class Clients:
 
     def _take_write(self, client: Client, call: Call, request: ClientWrite) -> None:
         if self.disk_low and type(request) is not CloseSession:
-            self._queue_refusal(client, call, ThrottledError(hint=_DISK_LOW))
+            self._refuse_unless_done(client, call)
             return
         client.n += 1
         client.unsent += 1
@@ -204,6 +204,16 @@ class Clients:
         client.writes.append(pending)
         txn = Txn(self.wall_ms, client.session_id, client.generation, client.n, call.xid, call.floor, request)
         self._outbox.add(txn_codec.encode_body(txn), txn, client)
+
+    def _refuse_unless_done(self, client: Client, call: Call) -> None:
+        """Whatever the session had got done on earlier connections is known here since it was attached: a write that is
+        sent again, and had been done, is answered with what came of it."""
+        assert client.session is not None
+        zxid, body = client.session.answers.get(call.xid, (ANY_ZXID, ThrottledError(hint=_DISK_LOW)))
+        pending = Pending(call, body=body)
+        pending.zxid = zxid
+        client.queue.append(pending)
+        self._advance(client)
 
     def _take_credential(self, client: Client, call: Call, request: AddAuth) -> None:
         """What a credential proves goes into the log; the secret itself goes no further."""
