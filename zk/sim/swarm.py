@@ -112,7 +112,7 @@ def run(plan: Plan, trace: Trace | None = None, stop_ms: int | None = None) -> R
 
 @contextmanager
 def _no_collector() -> Iterator[None]:
-    """What a run leaves in cycles is little until it ends: to look for it meanwhile costs an eighth of the time."""
+    """What a run leaves in cycles is little until it ends: to look for it meanwhile only costs time."""
     collects = gc.isenabled()
     gc.disable()
     try:
