@@ -39,10 +39,6 @@ def test_a_deep_planted_bug_fits_the_code_still(plant: Plant) -> None:
     assert violation is None or violation.invariant in plant.invariants, str(violation)
 
 
-def test_no_two_plants_are_the_same_run_twice_over() -> None:
-    assert len({plant.what for plant in PLANTS.values()}) == len(PLANTS)
-
-
 def test_a_plant_that_does_not_fit_the_code_says_so() -> None:
     def on_ping(self: Following) -> None:
         """Takes less than the original."""

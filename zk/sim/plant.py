@@ -21,7 +21,8 @@ SEEDS_MAX = 300
 class Plant:
     """One defect. `plant()` is in force within its `with` block.
 
-    `seeds`: within so many, from 0 on, of such runs (`layer`, `mode`, `servers`) one of the `invariants` breaks.
+    `seeds`: within so many, from 0 on, of such runs (`layer`, `mode`, `servers`) one of the `invariants` breaks; 0
+    if seeds are not known to find it: then a story does (scenario.py).
     """
 
     name: str
@@ -36,7 +37,7 @@ class Plant:
     @property
     def deep(self) -> bool:
         """Whether seeds find it so rarely that it needs a story of its own."""
-        return self.seeds > SEEDS_MAX
+        return not 0 < self.seeds <= SEEDS_MAX
 
 
 @contextmanager

@@ -50,7 +50,7 @@ PLANTS = (
     plant(
         "answers-forgotten-at-once",
         "the answers kept for a resend are dropped before they have arrived",
-        "exactly once, effects, all or nothing",
+        "exactly once, effects, all or nothing, sequence numbers",
         10,
         (Clients, "received", forgets_answers_at_once),
     ),
