@@ -5,6 +5,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from contextvars import ContextVar
 from itertools import count
 from math import inf
 
@@ -26,8 +27,10 @@ from zk.sim.plant import patched
 
 is_first = Contest._is_first
 acquire = Contest._acquire
+leave = Contest._leave
 call = Machine.call
 numbers = count(1)
+giving_up = ContextVar("giving_up", default=False)
 
 
 async def watches_the_first(self: Contest, held: Held, wake: Wake, deadline: float) -> bool:
@@ -83,12 +86,18 @@ def forgets_what_was_created(reply: Reply) -> None:
 
 async def leaves_nothing_to_do(self: Contest, deadline: float) -> Held:
     """Given up: the contender is forgotten, and not removed."""
-
-    async def forget(self: Contest, held: Held) -> None:
-        held.leave()
-
-    with patched((Contest, "_leave", forget)):
+    token = giving_up.set(True)  # seen by this task alone: other tasks release in the meantime
+    try:
         return await acquire(self, deadline)
+    finally:
+        giving_up.reset(token)
+
+
+async def leaves_unless_giving_up(self: Contest, held: Held) -> None:
+    if giving_up.get():
+        held.leave()
+    else:
+        await leave(self, held)
 
 
 def asks_once(
@@ -181,6 +190,7 @@ PLANTS = (
         10,
         "liveness, no leaked contender",
         (Contest, "_acquire", leaves_nothing_to_do),
+        (Contest, "_leave", leaves_unless_giving_up),
     ),
     plant(
         "release-asked-once",
