@@ -34,7 +34,7 @@ def measure(size: int, connections: int, window: int, operation: str, total: int
         before = sum(cpu_seconds(server.pid) for server in ensemble.servers)
         shape = ["--connections", str(connections), "--window", str(window)]
         work = ["--operation", operation, "--total", str(total)]
-        command = [sys.executable, str(LOADGEN), "--servers", ensemble.connect_string, *shape, *work]
+        command = [sys.executable, str(LOADGEN), "--servers", ensemble.hosts, *shape, *work]
         result = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
         used = sum(cpu_seconds(server.pid) for server in ensemble.servers) - before
     figures: dict[str, float] = json.loads(result.stdout)

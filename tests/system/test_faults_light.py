@@ -121,7 +121,7 @@ def test_a_rolling_restart_under_load_fails_no_write(tmp_path: Path) -> None:
         done = anyio.Event()
         async with anyio.create_task_group() as tasks:
             for number in range(4):
-                tasks.start_soon(write, ensemble.connect_string, f"/writer-{number}", done, gaps_s)
+                tasks.start_soon(write, ensemble.hosts, f"/writer-{number}", done, gaps_s)
             for server in ensemble.servers:
                 assert await anyio.to_thread.run_sync(server.terminate) == 0
                 server.start()
@@ -140,7 +140,7 @@ def test_a_watch_stream_misses_nothing_while_its_servers_are_killed(tmp_path: Pa
 
     async def watch(ensemble: Ensemble) -> list[tuple[EventType, str]]:
         seen = []
-        servers = ensemble.connect_string
+        servers = ensemble.hosts
         async with AsyncZooKeeper(servers, timeout=15) as watcher, AsyncZooKeeper(servers, timeout=15) as writer:
             await writer.create("/watched")
             await watcher.sync()
@@ -198,11 +198,11 @@ def test_an_ephemeral_goes_when_its_killed_client_has_been_silent_for_the_timeou
             return time.monotonic() - killed_s
 
     with start_ensemble(tmp_path, options=["--session-timeout-ms", "500:40000"]) as ensemble:
-        command = [sys.executable, "-c", CLIENT.format(servers=ensemble.connect_string)]
+        command = [sys.executable, "-c", CLIENT.format(servers=ensemble.hosts)]
         with subprocess.Popen(command, stdout=subprocess.PIPE) as client:
             assert client.stdout is not None
             assert client.stdout.readline() == b"created\n"
-            assert 0.9 < anyio.run(gone_after_s, ensemble.connect_string, client) < 2.5  # its last ping was before
+            assert 0.9 < anyio.run(gone_after_s, ensemble.hosts, client) < 2.5  # its last ping was before
 
 
 # ---- hostile bytes

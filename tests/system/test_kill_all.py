@@ -71,7 +71,7 @@ async def load_until_killed(ensemble: Ensemble, books: Books, round_number: int,
 
 async def check(ensemble: Ensemble, books: Books) -> None:
     """Hold what the ensemble has against the books."""
-    async with AsyncZooKeeper(ensemble.connect_string, timeout=30) as zk:
+    async with AsyncZooKeeper(ensemble.hosts, timeout=30) as zk:
         await zk.sync()
         names = set(await zk.get_children("/books"))
         certain = {path.rpartition("/")[2] for path in books.acknowledged if path not in books.unknown}
@@ -96,7 +96,7 @@ def test_twenty_times_all_servers_killed_under_load_and_nothing_acknowledged_is_
             await zk.create("/books", "")
 
     with start_ensemble(tmp_path, 3) as ensemble:
-        anyio.run(prepare, ensemble.connect_string)
+        anyio.run(prepare, ensemble.hosts)
         for round_number in range(ROUNDS):
             anyio.run(load_until_killed, ensemble, books, round_number, chance.randrange(2, 12))
             ensemble.start()

@@ -90,7 +90,7 @@ def ends(server: ServerProcess) -> str:
 def test_a_wiped_server_is_taken_in_again_and_then_counts(tmp_path: Path) -> None:
     with start_ensemble(tmp_path) as ensemble:
         leader, wiped, other = cast(ensemble)
-        names = create(ensemble.connect_string, "before", 20)
+        names = create(ensemble.hosts, "before", 20)
         wiped.kill()
         shutil.rmtree(wiped.data)
         names |= create(addresses(leader, other), "meanwhile", 20)
@@ -105,7 +105,7 @@ def test_a_wiped_server_is_taken_in_again_and_then_counts(tmp_path: Path) -> Non
 
 def test_a_wiped_majority_founds_no_new_ensemble(tmp_path: Path) -> None:
     with start_ensemble(tmp_path) as ensemble:
-        create(ensemble.connect_string, "before", 5)
+        create(ensemble.hosts, "before", 5)
         ensemble.kill()
         *wiped, survivor = ensemble.servers
         for server in wiped:
@@ -133,12 +133,12 @@ def test_a_directory_copied_from_another_server_is_refused(tmp_path: Path) -> No
 def test_an_older_copy_of_one_directory_does_no_harm_while_the_others_have_it_all(tmp_path: Path) -> None:
     with start_ensemble(tmp_path / "servers") as ensemble:
         leader, restored, other = cast(ensemble)
-        names = create(ensemble.connect_string, "before", 10)
+        names = create(ensemble.hosts, "before", 10)
         restored.kill()
         shutil.copytree(restored.data, tmp_path / "copy")
         restored.start()
         restored.wait_until_serving()
-        names |= create(ensemble.connect_string, "behind-the-copy", 10)
+        names |= create(ensemble.hosts, "behind-the-copy", 10)
         until_all_agree(ensemble)
         restored.kill()
         shutil.rmtree(restored.data)
@@ -152,7 +152,7 @@ def test_an_older_copy_of_one_directory_does_no_harm_while_the_others_have_it_al
 
 def test_a_directory_of_an_earlier_founding_is_not_taken_in(tmp_path: Path) -> None:
     with start_ensemble(tmp_path / "servers") as ensemble:
-        create(ensemble.connect_string, "old", 20)
+        create(ensemble.hosts, "old", 20)
         ensemble.kill()
         first, *_, stale = ensemble.servers
         shutil.copytree(stale.data, tmp_path / "copy")
@@ -160,7 +160,7 @@ def test_a_directory_of_an_earlier_founding_is_not_taken_in(tmp_path: Path) -> N
             shutil.rmtree(server.data)
         ensemble.start()
         ensemble.wait_until_serving()
-        names = create(ensemble.connect_string, "new", 30)
+        names = create(ensemble.hosts, "new", 30)
         stale.kill()
         shutil.rmtree(stale.data)
         shutil.copytree(tmp_path / "copy", stale.data)
@@ -258,7 +258,7 @@ def test_the_remedy_that_is_named_brings_a_damaged_server_back_with_what_is_good
 def test_a_damaged_server_of_an_ensemble_comes_back_by_the_leader_and_counts(tmp_path: Path, damage: Damage) -> None:
     with start_ensemble(tmp_path) as ensemble:
         leader, damaged, other = cast(ensemble)
-        names = create(ensemble.connect_string, "before", 30)
+        names = create(ensemble.hosts, "before", 30)
         damaged.kill()
         damage(damaged.data / segment_name(1))
         begin = len(damaged.lines)

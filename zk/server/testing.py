@@ -75,6 +75,11 @@ class ServerProcess:
         self._reader.start()
 
     @property
+    def hosts(self) -> str:
+        """Where it listens, as a client takes it."""
+        return str(self.address)
+
+    @property
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
@@ -187,8 +192,9 @@ class Ensemble:
         self.servers = tuple(servers)
 
     @property
-    def connect_string(self) -> str:
-        return ",".join(str(server.address) for server in self.servers)
+    def hosts(self) -> str:
+        """Where they listen, as a client takes it."""
+        return ",".join(server.hosts for server in self.servers)
 
     def server(self, server_id: int) -> ServerProcess:
         return next(server for server in self.servers if server.id == server_id)
