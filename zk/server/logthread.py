@@ -8,8 +8,8 @@ sends anything, and the process ends. Read zk/storage/store.py next.
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
@@ -21,6 +21,8 @@ from zk.storage.snapshot import SnapshotDefectError, SnapshotWriter
 from zk.storage.store import Store
 
 logger = logging.getLogger(__name__)
+
+CLOSE_MS = 200  # for what is being written at the end, by either thread
 
 Job = TypeVar("Job")
 
@@ -147,3 +149,17 @@ class SnapshotThread:
         if writer is not None:
             with suppress(OSError):
                 writer.abandon()
+
+
+@contextmanager
+def writing(store: Store) -> Iterator[tuple[LogThread, SnapshotThread, Wakeup]]:
+    """The threads that write to the store; at the end they finish what they have, and the store is closed."""
+    wakeup = Wakeup()
+    log = LogThread(store, wakeup)
+    snapshots = SnapshotThread(store, wakeup)
+    try:
+        yield log, snapshots, wakeup
+    finally:
+        if log.close(CLOSE_MS) and snapshots.close(CLOSE_MS):
+            store.close()
+            wakeup.close()

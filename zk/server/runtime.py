@@ -40,6 +40,14 @@ TICK_MS = 20
 _FLUSH = Flush()
 
 
+def monotonic_ms() -> int:
+    return time.monotonic_ns() // 1_000_000
+
+
+def wall_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
 class ServerHaltedError(Exception):
     """The server can't go on; the text says why, for the operator."""
 
@@ -47,7 +55,8 @@ class ServerHaltedError(Exception):
 class Runtime:
     """Joins a replica with its clients, its peers and its disk.
 
-    `on_round` is called at the end of every round, `on_role_changed` when the replica says so.
+    `on_role_changed` is called when the replica says so. `monotonic_ms` and `wall_ms` are its clocks: the one that the
+    sessions live by, and the one that stamps transactions.
     """
 
     def __init__(
@@ -60,7 +69,11 @@ class Runtime:
         limits: Limits,
         hello: Hello,
         on_role_changed: Callable[[RoleChanged], None],
+        monotonic_ms: Callable[[], int] = monotonic_ms,
+        wall_ms: Callable[[], int] = wall_ms,
     ) -> None:
+        self._monotonic_ms = monotonic_ms
+        self._wall_ms = wall_ms
         self.now_ms = monotonic_ms()
         self.clients = Clients(poller, limits, self.step, self.post, lambda: replica.backlogged)
         self.peers = Peers(poller, hello, self.step, self.post)
@@ -130,7 +143,7 @@ class Runtime:
         ready = self._poller.poll()
         if not ready and not self._busy:
             return False
-        self.now_ms = self.clients.now_ms = self.peers.now_ms = monotonic_ms()
+        self.now_ms = self.clients.now_ms = self.peers.now_ms = self._monotonic_ms()
         self.clients.begin_round()
         for source, bits in ready:
             source.on_ready(bits)
@@ -205,7 +218,7 @@ class Runtime:
     def _tick(self) -> None:
         """If the process was paused, this is one long tick; the replica can tell."""
         self._next_tick_ms = self.now_ms + TICK_MS
-        self.step(Tick(wall_ms()))
+        self.step(Tick(self._wall_ms()))
         self.clients.tick()
         self.peers.tick()
 
@@ -217,11 +230,3 @@ class Runtime:
             else:
                 waiting.append((condition, event))
         self._conditions = waiting
-
-
-def monotonic_ms() -> int:
-    return time.monotonic_ns() // 1_000_000
-
-
-def wall_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -8,8 +8,7 @@ import logging
 import os
 import random
 import signal
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 
 import trio
 
@@ -25,14 +24,14 @@ from zk.replica.replica import Replica
 from zk.server.config import Address, ServerConfig
 from zk.server.listener import listen
 from zk.server.logs import logging_to_stderr
-from zk.server.logthread import LogThread, SnapshotThread
+from zk.server.logthread import LogThread, SnapshotThread, writing
 from zk.server.poller import Poller, open_poller
 from zk.server.runtime import Runtime, ServerHaltedError, monotonic_ms, wall_ms
 from zk.server.wakeup import Wakeup
 from zk.storage.errors import LogFailure, StorageError
 from zk.storage.files import open_directory
 from zk.storage.segment import Identity
-from zk.storage.store import Opened, Space, Store, open_store
+from zk.storage.store import Opened, Space, open_store
 from zk.wire.peer import VERSION, Hello
 
 logger = logging.getLogger(__name__)
@@ -43,11 +42,10 @@ LEADERLESS_AGAIN_MS = 60_000
 DISK_SPACE_INTERVAL_MS = 1_000
 FREEZE_INTERVAL_MS = 10_000
 GC_THRESHOLDS = (50_000, 20, 1_000)  # a full collection practically never: see _freeze_steadily
-# The steps of stopping; together they stay below the two seconds that an operator is promised.
+# The steps of stopping; with the log's they stay below the two seconds that an operator is promised.
 ANSWER_MS = 400  # for calls under way
 HAND_OVER_MS = 500  # for another server to take the lead
 CLOSE_MS = 200  # for clients to take their last bytes
-LOG_MS = 200  # for what is being written, by either thread
 
 
 def run(config: ServerConfig) -> int:
@@ -100,17 +98,18 @@ async def serve(
     """
     gc.set_threshold(*GC_THRESHOLDS)
     opened = _open(config)
-    async with open_poller() as poller, _writing(opened.store) as (log, snapshots, wakeup):
-        server = _Server(config, opened, log, snapshots, poller, wakeup)
-        del opened  # and with it what was read from disk
-        gc.freeze()
-        started(server.listen())
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(server.run)
-            if stop is not None:
-                await stop.wait()
-                await server.stop()
-                nursery.cancel_scope.cancel()
+    async with open_poller() as poller:
+        with writing(opened.store) as (log, snapshots, wakeup):
+            server = _Server(config, opened, log, snapshots, poller, wakeup)
+            del opened  # and with it what was read from disk
+            gc.freeze()
+            started(server.listen())
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(server.run)
+                if stop is not None:
+                    await stop.wait()
+                    await server.stop()
+                    nursery.cancel_scope.cancel()
 
 
 class _Server:
@@ -284,17 +283,3 @@ def _open(config: ServerConfig) -> Opened:
     for note in opened.notes:
         logger.warning("%s", note)
     return opened
-
-
-@asynccontextmanager
-async def _writing(store: Store) -> AsyncIterator[tuple[LogThread, SnapshotThread, Wakeup]]:
-    """The threads that write to the store; at the end they finish what they have, and the store is closed."""
-    wakeup = Wakeup()
-    log = LogThread(store, wakeup)
-    snapshots = SnapshotThread(store, wakeup)
-    try:
-        yield log, snapshots, wakeup
-    finally:
-        if log.close(LOG_MS) and snapshots.close(LOG_MS):
-            store.close()
-            wakeup.close()
