@@ -31,12 +31,15 @@ class TwinOf:
     run: str = "self._session.run"  # `immediately`: what it does are mere operations
 
 
-CONTEST = frozenset({"acquire", "release"})
+CONTEST = frozenset({"acquire", "try_acquire", "release"})
 TWINS = (
     TwinOf("transaction", "Transaction", "TransactionTwin", frozenset({"commit"})),
     TwinOf("paging", "Pages", run="immediately"),
     TwinOf("paging", "Walk", run="immediately"),
     TwinOf("recipes/lock", "Lock", "ContestTwin", CONTEST),
+    TwinOf("recipes/readwritelock", "ReadLock", "ContestTwin", CONTEST),
+    TwinOf("recipes/readwritelock", "WriteLock", "ContestTwin", CONTEST),
+    TwinOf("recipes/readwritelock", "ReadWriteLock"),
     TwinOf("recipes/election", "Election", "ContestTwin", CONTEST),
     TwinOf("recipes/election", "Leaders"),
 )
@@ -121,6 +124,8 @@ def body_of(method: Function, expression: str, returns: str) -> list[str]:
         return ["..."]
     if returns == "Self":
         lines += [expression, "return self"]
+    elif returns in NAMES and expression.startswith("lambda"):
+        lines.append(f"return {returns}._by(self, {expression})")
     elif returns in NAMES:
         lines.append(f"return {returns}._of(self._session, {expression})")
     elif returns == "None":
@@ -148,7 +153,8 @@ def twin(of: TwinOf) -> str:
     base = of.base if of.base == "TransactionTwin" else f"{of.base}[Async{of.name}]"
     parts = [f'class {of.name}({base}):\n    """{docstring}"""\n']
     inits = [method for method in methods(of.module, of.name) if method.name == "__init__"]
-    if inits and any(argument.arg == "client" for argument in inits[-1].args.args):
+    of_client = bool(inits) and any(argument.arg == "client" for argument in inits[-1].args.args)
+    if of_client:
         init = inits[-1]
         made = f"lambda made: Async{of.name}(made, {forwarded(init.args, 2)})"
         parts.append(written(init, "__init__", f"super().__init__(client._session, {made})"))
@@ -165,6 +171,9 @@ def twin(of: TwinOf) -> str:
             )
         elif is_property(method):
             parts.append(written(method, method.name, f"self._inner.{method.name}"))
+        elif of_client and annotation(method.returns) in NAMES:
+            derived = f"lambda inner: inner.{method.name}({forwarded(method.args, 1)})"
+            parts.append(written(method, method.name, derived))
         else:
             call = f"self._inner.{method.name}({forwarded(method.args, 1)})"
             if isinstance(method, ast.AsyncFunctionDef):

@@ -17,6 +17,7 @@ from zkclient.probing import status_of
 from zkclient.recipes.contenders import Held
 from zkclient.recipes.election import Election, Leaders
 from zkclient.recipes.lock import Lock
+from zkclient.recipes.readwritelock import ReadLock, ReadWriteLock, WriteLock
 from zkclient.results import ClientStatistics, NodeData, State
 from zkclient.transaction import Transaction
 from zkclient.watching import WatchStream
@@ -32,6 +33,9 @@ __all__ = [
     "Pages",
     "ClientStatistics",
     "Lock",
+    "ReadWriteLock",
+    "ReadLock",
+    "WriteLock",
     "Election",
     "Leaders",
     "Held",

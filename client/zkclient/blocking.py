@@ -30,6 +30,9 @@ from zkclient.paging import Walk as AsyncWalk
 from zkclient.recipes.election import Election as AsyncElection
 from zkclient.recipes.election import Leaders as AsyncLeaders
 from zkclient.recipes.lock import Lock as AsyncLock
+from zkclient.recipes.readwritelock import ReadLock as AsyncReadLock
+from zkclient.recipes.readwritelock import ReadWriteLock as AsyncReadWriteLock
+from zkclient.recipes.readwritelock import WriteLock as AsyncWriteLock
 from zkclient.results import NodeData
 from zkclient.threads import immediately
 from zkclient.twins import ContestTwin, Held, ThreadClient, TransactionTwin, Twin
@@ -308,6 +311,10 @@ class ZooKeeper(ThreadClient):
         """See `zkclient.Lock`."""
         return Lock(self, path, identifier=identifier, timeout=timeout)
 
+    def ReadWriteLock(self, path: str, *, identifier: str = "", timeout: float | None = None) -> ReadWriteLock:
+        """See `zkclient.ReadWriteLock`."""
+        return ReadWriteLock(self, path, identifier=identifier, timeout=timeout)
+
     def Election(self, path: str, id: str = "", *, timeout: float | None = None) -> Election:
         """See `zkclient.Election`."""
         return Election(self, path, id, timeout=timeout)
@@ -401,6 +408,63 @@ class Lock(ContestTwin[AsyncLock]):
         return self._session.run(self._inner.contenders())
 
 
+class ReadLock(ContestTwin[AsyncReadLock]):
+    """The reader's side of a `ReadWriteLock`: it waits for the writers who asked before, and holds beside other
+    readers. Its token orders it among writers: a reader that comes after a writer has a greater one."""
+
+    def __init__(self, client: ZooKeeper, path: str, *, identifier: str = "", timeout: float | None = None) -> None:
+        super().__init__(
+            client._session, lambda made: AsyncReadLock(made, path, identifier=identifier, timeout=timeout)
+        )
+
+    def contenders(self) -> tuple[str, ...]:
+        """The identifiers of the one that holds the first place and of all who wait, in their order."""
+        return self._session.run(self._inner.contenders())
+
+
+class WriteLock(ContestTwin[AsyncWriteLock]):
+    """The writer's side of a `ReadWriteLock`: it waits for all who asked before, and holds alone."""
+
+    def __init__(self, client: ZooKeeper, path: str, *, identifier: str = "", timeout: float | None = None) -> None:
+        super().__init__(
+            client._session, lambda made: AsyncWriteLock(made, path, identifier=identifier, timeout=timeout)
+        )
+
+    def contenders(self) -> tuple[str, ...]:
+        """The identifiers of the one that holds the first place and of all who wait, in their order."""
+        return self._session.run(self._inner.contenders())
+
+
+class ReadWriteLock(Twin[AsyncReadWriteLock]):
+    """Readers share, a writer excludes everyone, in the order in which they asked.
+
+        lock = zk.ReadWriteLock("/locks/index")
+        with lock.read_lock() as held:
+            ...                                        # beside other readers
+        with lock.write_lock() as held:
+            ...                                        # alone; held.token grows with every writer
+
+    A reader that comes after a waiting writer waits for it: nobody starves. Each waiter watches one contender: a writer
+    the one just before it, a reader the last writer before it; so readers go in together and nobody else is woken.
+
+    Each side is held, lost and released as a `Lock` is, and `identifier` and `timeout` mean what they mean there.
+    Neither side turns into the other: who asks for `write_lock` inside `read_lock` waits for itself.
+    """
+
+    def __init__(self, client: ZooKeeper, path: str, *, identifier: str = "", timeout: float | None = None) -> None:
+        super().__init__(
+            client._session, lambda made: AsyncReadWriteLock(made, path, identifier=identifier, timeout=timeout)
+        )
+
+    def read_lock(self) -> ReadLock:
+        """The reader's side: a new object for each user."""
+        return ReadLock._by(self, lambda inner: inner.read_lock())
+
+    def write_lock(self) -> WriteLock:
+        """The writer's side: a new object for each user."""
+        return WriteLock._by(self, lambda inner: inner.write_lock())
+
+
 class Election(ContestTwin[AsyncElection]):
     """Candidates queue at `path`; the first one leads until it leaves or loses its session.
 
@@ -428,7 +492,7 @@ class Election(ContestTwin[AsyncElection]):
     def leaders(self) -> Leaders:
         """The present leader's id, then each next one as it takes over; None while there is none. No need to be a
         candidate."""
-        return Leaders._of(self._session, self._inner.leaders())
+        return Leaders._by(self, lambda inner: inner.leaders())
 
 
 class Leaders(Twin[AsyncLeaders]):

@@ -20,6 +20,7 @@ from zkclient.machine import Machine
 from zkclient.operations import Operations
 from zkclient.recipes.election import Election
 from zkclient.recipes.lock import Lock
+from zkclient.recipes.readwritelock import ReadWriteLock
 from zkclient.results import ClientStatistics, State
 from zkclient.watching import WatchStream
 
@@ -149,6 +150,12 @@ class AsyncZooKeeper(Operations):
     def Lock(self, path: str, *, identifier: str = "", timeout: float | None = None) -> Lock:  # noqa: N802 - kazoo's name
         """See `zkclient.Lock`."""
         return Lock(self, path, identifier=identifier, timeout=timeout)
+
+    def ReadWriteLock(  # noqa: N802 - as the class
+        self, path: str, *, identifier: str = "", timeout: float | None = None
+    ) -> ReadWriteLock:
+        """See `zkclient.ReadWriteLock`."""
+        return ReadWriteLock(self, path, identifier=identifier, timeout=timeout)
 
     def Election(self, path: str, id: str = "", *, timeout: float | None = None) -> Election:  # noqa: A002, N802 - kazoo's name
         """See `zkclient.Election`."""

@@ -25,6 +25,7 @@ from zkclient.transaction import Transaction as AsyncTransaction
 from zkclient.watching import WatchStream as AsyncWatchStream
 
 A = TypeVar("A")
+B = TypeVar("B")
 C = TypeVar("C", bound=Contest)
 
 
@@ -42,6 +43,13 @@ class Twin(Generic[A]):
         """The twin of one object, which is this process's alone."""
         self = cls.__new__(cls)
         Twin.__init__(self, session, lambda _: value)
+        return self
+
+    @classmethod
+    def _by(cls, parent: "Twin[B]", derive: Callable[[B], A]) -> Self:
+        """The twin of what `derive` makes of the parent's object, in this process and anew in a forked one."""
+        self = cls.__new__(cls)
+        Twin.__init__(self, parent._session, lambda _: derive(parent._inner))
         return self
 
     @property
@@ -232,12 +240,26 @@ class ContestTwin(Twin[C]):
         """Wait for the first place, until `release`. A block (`with`) is safer. `timeout` as in the constructor."""
 
         async def acquire(contest: Contest) -> Held:
-            held = Held(self._session, await contest.acquire(timeout=timeout))
-            held.inner.on_lost(held.lose)
-            return held
+            return self._held(await contest.acquire(timeout=timeout))
 
         self._session.running()
         return self._session.run(acquire(self._inner))
+
+    def try_acquire(self, *, timeout: float | None = None) -> Held | None:
+        """Take the first place if it is free, until `release`; None if others are before. It waits for answers of the
+        service only, up to `timeout`."""
+
+        async def acquire(contest: Contest) -> Held | None:
+            inner = await contest.try_acquire(timeout=timeout)
+            return None if inner is None else self._held(inner)
+
+        self._session.running()
+        return self._session.run(acquire(self._inner))
+
+    def _held(self, inner: AsyncHeld) -> Held:
+        held = Held(self._session, inner)
+        inner.on_lost(held.lose)
+        return held
 
     def release(self) -> None:
         """Leave the first place to the next one. Raises LockLost if it had been lost before."""

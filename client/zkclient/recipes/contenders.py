@@ -44,13 +44,14 @@ class Contender:
     name: str
 
 
-def in_order(names: Sequence[str]) -> list[Contender]:
+def in_order(names: Sequence[str], prefixes: Sequence[str] = (PREFIX,)) -> list[Contender]:
     """The contenders among `names`, first one first. Sequence numbers are compared as numbers: they may outgrow ten
-    digits."""
+    digits. All that have one parent are numbered together, whatever their prefix."""
     contenders = [
-        Contender(int(name[len(PREFIX) :]), name)
+        Contender(int(name[len(prefix) :]), name)
+        for prefix in prefixes
         for name in names
-        if name.startswith(PREFIX) and name[len(PREFIX) :].isdecimal()
+        if name.startswith(prefix) and name[len(prefix) :].isdecimal()
     ]
     contenders.sort(key=lambda contender: contender.sequence)
     return contenders
@@ -197,8 +198,15 @@ def _undo(reply: Reply) -> Multi | None:
     return removal(body.path, body.stat.czxid) if isinstance(body, Created) else None
 
 
+class _NotFirst(Exception):  # noqa: N818 - no error: it ends an acquire that was not to wait
+    """Others are before this contender."""
+
+
 class Contest:
     """Queue at `path` under `identifier`, hold the first place for the length of an `async with` block."""
+
+    _prefix = PREFIX  # of the own contenders
+    _prefixes: Sequence[str] = (PREFIX,)  # of all that stand in the queue
 
     def __init__(self, client: "AsyncZooKeeper", path: str, identifier: str, timeout: float | None) -> None:
         self._client = client
@@ -207,14 +215,20 @@ class Contest:
         self._identifier = identifier
         self._timeout = inf if timeout is None else timeout
         self._held: Held | None = None
+        self._acquiring = False
         self._scope: anyio.CancelScope | None = None
 
     async def acquire(self, *, timeout: float | None = None) -> Held:
         """Wait for the first place, until `release`. A block (`with`) is safer. `timeout` as in the constructor."""
-        if self._held is not None:
-            raise RuntimeError(f"{type(self).__name__} at {self._path} is held already: make one object per user")
-        self._held = await self._acquire(anyio.current_time() + (self._timeout if timeout is None else timeout))
-        return self._held
+        return await self._take(timeout, wait=True)
+
+    async def try_acquire(self, *, timeout: float | None = None) -> Held | None:
+        """Take the first place if it is free, until `release`; None if others are before. It waits for answers of the
+        service only, up to `timeout`."""
+        try:
+            return await self._take(timeout, wait=False)
+        except _NotFirst:
+            return None
 
     async def release(self) -> None:
         """Leave the first place to the next one. Raises LockLost if it had been lost before."""
@@ -257,23 +271,39 @@ class Contest:
         bodies = [outcome.body for outcome in outcomes if isinstance(outcome, Reply)]
         return tuple(body.data.decode("utf-8", "replace") for body in bodies if isinstance(body, DataReply))
 
-    async def _acquire(self, deadline: float) -> Held:
+    async def _take(self, timeout: float | None, *, wait: bool) -> Held:
+        if self._held is not None or self._acquiring:
+            raise RuntimeError(f"{type(self).__name__} at {self._path} is held already: make one object per user")
+        self._acquiring = True
+        try:
+            deadline = anyio.current_time() + (self._timeout if timeout is None else timeout)
+            self._held = await (self._acquire(deadline) if wait else self._acquire(deadline, wait=False))
+        finally:
+            self._acquiring = False
+        return self._held
+
+    async def _acquire(self, deadline: float, *, wait: bool = True) -> Held:
         created = await self._create(deadline)
         path = self._client.local(created.path)
         held = Held(self._driver, path, created.path, created.stat.czxid, created.stat.ephemeral_owner)
         try:
-            with Wake(self._driver) as wake:
-                while not await self._is_first(held, wake, deadline):
-                    await self._wait(wake, deadline)
+            await self._queue(held, deadline, wait=wait)
             await held.confirm(deadline)
         except BaseException:
             await self._leave(held)
             raise
         return held
 
+    async def _queue(self, held: Held, deadline: float, *, wait: bool) -> None:
+        with Wake(self._driver) as wake:
+            while not await self._is_first(held, wake, deadline):
+                if not wait:
+                    raise _NotFirst
+                await self._wait(wake, deadline)
+
     async def _create(self, deadline: float) -> Created:
         """The own contender, under a path that is a container and may vanish whenever it is empty."""
-        path = self._client.absolute(join(self._path, PREFIX))
+        path = self._client.absolute(join(self._path, self._prefix))
         request = Create(path, self._identifier.encode(), mode=CreateMode.EPHEMERAL_SEQUENTIAL)
         while True:
             try:
@@ -287,25 +317,33 @@ class Contest:
                 return body
 
     async def _is_first(self, held: Held, wake: Wake, deadline: float) -> bool:
-        """Whether the own contender is first; otherwise `wake` is set to watch the predecessor."""
+        """Whether the own contender is granted its place; otherwise `wake` is set to watch the one it waits for."""
         while True:
             wake.arm()
-            contenders = await self._list(deadline)
-            names = [contender.name for contender in contenders]
-            own = basename(held.path)
-            if own not in names:
-                if held.session_over:
-                    raise SessionExpiredError(held.path, "the session ended while this contender was waiting")
-                raise LockLost(held.path, "its node was deleted while it was waiting")
-            place = names.index(own)
-            if place == 0:
+            queue = await self._list(deadline)
+            before = self._waits_for(queue[: self._place(held, queue)])
+            if before is None:
                 return True
-            predecessor = join(self._path, names[place - 1])
+            path, left = join(self._path, before.name), deadline - anyio.current_time()
             try:
-                await self._client.get(predecessor, watch=wake.on_event, timeout=deadline - anyio.current_time())
+                await self._client.get(path, watch=wake.on_event, timeout=left)
             except NoNodeError:
                 continue  # it went in between: look again
             return False
+
+    def _waits_for(self, before: Sequence[Contender]) -> Contender | None:
+        """Whose going is to be waited for, of those `before` the own contender; None if it is granted its place."""
+        return before[-1] if before else None
+
+    def _place(self, held: Held, queue: Sequence[Contender]) -> int:
+        """How many are before the own contender. Raises what has become of it, if it is not there."""
+        own = basename(held.path)
+        for place, contender in enumerate(queue):
+            if contender.name == own:
+                return place
+        if held.session_over:
+            raise SessionExpiredError(held.path, "the session ended while this contender was waiting")
+        raise LockLost(held.path, "its node was deleted while it was waiting")
 
     async def _wait(self, wake: Wake, deadline: float) -> None:
         try:
@@ -318,7 +356,7 @@ class Contest:
         """The contenders. The path is a container: where there are none, it may be gone."""
         timeout = None if deadline is None else deadline - anyio.current_time()
         try:
-            return in_order(await self._client.get_children(self._path, timeout=timeout))
+            return in_order(await self._client.get_children(self._path, timeout=timeout), self._prefixes)
         except NoNodeError:
             return []
 
