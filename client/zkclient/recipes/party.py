@@ -1,0 +1,60 @@
+"""Party: who takes part."""
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from zk.model.errors import NoNodeError
+from zk.model.paths import join
+from zkclient.recipes.contenders import Held
+from zkclient.recipes.places import leave_place, sequence, take_place
+
+if TYPE_CHECKING:
+    from zkclient.client import AsyncZooKeeper
+
+PREFIX = "member-"
+
+
+class Party:
+    """The members of a group, by their identifiers. Whoever loses the session, or ends, is out of it.
+
+        party = zk.Party("/workers", "host-1")
+        membership = await party.join()
+        print(await party.members())
+
+    A member is an ephemeral node. After the session was lost (`membership.lost` is set) the member is out until it
+    joins again.
+    """
+
+    def __init__(self, client: "AsyncZooKeeper", path: str, identifier: str = "") -> None:
+        self._client = client
+        self._path = path
+        self._identifier = identifier
+        self._held: Held | None = None
+
+    async def join(self, *, timeout: float | None = None) -> Held:
+        """Be a member, unless this object is one already. `token` of the answer grows with every member that joins."""
+        held = self._held
+        if held is None or held.lost.is_set() or held.session_over:
+            place = join(self._path, PREFIX)
+            self._held = None
+            held = await take_place(self._client, place, self._identifier.encode(), self._client.deadline(timeout))
+            self._held = held
+        return held
+
+    async def leave(self) -> bool:
+        """Be no member any more. False if this object was none, or its membership had been lost."""
+        held, self._held = self._held, None
+        if held is None:
+            return False
+        lost = held.lost.is_set()
+        await leave_place(self._client.driver, held)
+        return not lost
+
+    async def members(self, *, timeout: float | None = None) -> tuple[str, ...]:
+        """Who takes part now: the identifiers, in the order of joining."""
+        found: dict[str, bytes | None] = {}
+        with suppress(NoNodeError):
+            async for page in self._client.pages(self._path, prefix=PREFIX, with_data=True, timeout=timeout):
+                found |= {entry.name: entry.data for entry in page}
+        members = [found[name] for name in sorted(found, key=sequence)]
+        return tuple(data.decode("utf-8", "replace") for data in members if data is not None)
