@@ -44,8 +44,9 @@ TWINS = (
     TwinOf("recipes/election", "Leaders"),
 )
 HAND_MADE = ("Held", "WatchStream")
+WATCHING = ("DataWatch", "ChildrenWatch")  # by hand too, in watchtwins.py, and made by the client
 DIRECT = frozenset(twin.name for twin in TWINS if twin.run == "immediately")
-NAMES = frozenset(twin.name for twin in TWINS) | frozenset(HAND_MADE)
+NAMES = frozenset(twin.name for twin in TWINS) | frozenset(HAND_MADE) | frozenset(WATCHING)
 
 HEADER = '''"""The client for plain threads: the same methods as the client for coroutines, which block.
 
@@ -88,9 +89,8 @@ def text_of(docstring: str | None) -> str:
     """What is said of coroutines, said of threads."""
     if docstring is None:
         return ""
-    text = (
-        re.sub(r"\basync (with|for)\b", r"\1", docstring).replace("await ", "").replace("AsyncZooKeeper", "ZooKeeper")
-    )
+    text = re.sub(r"\n *On event loops: .*?\n(?=\n)", "", docstring, flags=re.DOTALL)
+    text = re.sub(r"\basync (with|for)\b", r"\1", text).replace("await ", "").replace("AsyncZooKeeper", "ZooKeeper")
     return text.replace("An async iterator", "An iterator")
 
 
@@ -187,8 +187,11 @@ def client() -> str:
     docstring = text_of(ast.get_docstring(class_of(parse("client"), "AsyncZooKeeper"), clean=False))
     parts = [f'class ZooKeeper(ThreadClient):\n    """{docstring}"""\n']
     body = class_of(parse("client"), "AsyncZooKeeper").body
-    parts += [f"    {ast.unparse(node)}\n" for node in body if isinstance(node, ast.Assign)]
-    local = {"absolute", "local", "deadline", "__init__"}
+    parts += [f"    {ast.unparse(node)}\n" for node in body if isinstance(node, ast.Assign | ast.AnnAssign)]
+    init = next(node for node in body if isinstance(node, ast.FunctionDef) and node.name == "__init__")
+    made = f"partial(AsyncZooKeeper, {forwarded(init.args, 1)})"
+    parts.append(written(init, "__init__", f"super().__init__({made})"))
+    local = {"absolute", "local", "deadline", "made_by", "__init__"}
     for method in methods("operations", "Operations"):
         if method.name in local:
             continue
@@ -198,7 +201,7 @@ def client() -> str:
         elif isinstance(method, ast.AsyncFunctionDef):
             call = f"immediately({call})"
         parts.append(written(method, method.name, call))
-    recipes = {of.name for of in TWINS if of.module.startswith("recipes/")}
+    recipes = {of.name for of in TWINS if of.module.startswith("recipes/")} | set(WATCHING)
     for node in body:
         if isinstance(node, ast.FunctionDef) and node.name in recipes:
             lines = written(node, node.name, f"{node.name}(self, {forwarded(node.args, 1)})")
@@ -210,14 +213,17 @@ def imports() -> str:
     """All that the originals import, and the originals; what is not needed goes afterwards."""
     lines = {"from zkclient.threads import immediately"}
     lines.add(f"from zkclient.twins import ContestTwin, ThreadClient, TransactionTwin, Twin, {', '.join(HAND_MADE)}")
+    lines.add(f"from zkclient.watchtwins import {', '.join(WATCHING)}")
     for module in {"client", "operations", *(of.module for of in TWINS), "recipes/contenders"}:
         for node in ast.walk(parse(module)):
             if isinstance(node, ast.ImportFrom):
-                kept = [alias for alias in node.names if alias.name not in NAMES and alias.name != "AsyncZooKeeper"]
+                kept = [alias for alias in node.names if alias.name not in NAMES | {"AsyncZooKeeper"}]
                 if kept:
                     lines.add(f"from {node.module} import {', '.join(ast.unparse(alias) for alias in kept)}")
     for of in TWINS:
         lines.add(f"from zkclient.{of.module.replace('/', '.')} import {of.name} as Async{of.name}")
+    lines.add("from functools import partial")
+    lines.add("from zkclient.client import CHANCE, DEFAULT_HOSTS, AsyncZooKeeper")
     lines.add("from zkclient.operations import Consistency, Watcher")
     lines.add("from zkclient.transaction import OperationResult")
     return "\n".join(sorted(lines)) + "\n\n"

@@ -11,6 +11,7 @@ from zk.model.stat import Stat
 from zkclient import errors
 from zkclient.blocking import ZooKeeper
 from zkclient.client import AsyncZooKeeper
+from zkclient.datawatch import ChildrenWatch, DataWatch
 from zkclient.errors import *  # noqa: F403 - the whole family, by its own __all__
 from zkclient.paging import Pages
 from zkclient.probing import status_of
@@ -30,6 +31,8 @@ __all__ = [
     "NodeData",
     "Transaction",
     "WatchStream",
+    "DataWatch",
+    "ChildrenWatch",
     "Pages",
     "ClientStatistics",
     "Lock",

@@ -1,8 +1,9 @@
 """AsyncZooKeeper: the client for coroutines, on asyncio and trio. Keeping a session alive is the machine's matter."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from random import SystemRandom
+from ssl import SSLContext
 from types import TracebackType
 from typing import Self
 
@@ -12,9 +13,11 @@ from anyio.abc import TaskGroup
 from zk.model.chance import Chance
 from zk.model.events import WatchMode
 from zk.model.record import SessionId, Zxid
-from zk.model.requests import CloseSession, CreateMode
-from zkclient.driver import Connect, Driver
-from zkclient.errors import ZKError
+from zk.model.requests import AddAuth, CloseSession, CreateMode
+from zkclient.connecting import Connect, over_tcp, over_tls
+from zkclient.datawatch import ChildrenFunction, ChildrenWatch, DataFunction, DataWatch
+from zkclient.driver import Driver
+from zkclient.errors import BadArgumentsError, ZKError
 from zkclient.hosts import parse_hosts
 from zkclient.machine import Machine
 from zkclient.operations import Operations
@@ -22,15 +25,16 @@ from zkclient.recipes.election import Election
 from zkclient.recipes.lock import Lock
 from zkclient.recipes.readwritelock import ReadWriteLock
 from zkclient.results import ClientStatistics, State
+from zkclient.transaction import to_bytes
 from zkclient.watching import WatchStream
 
 DEFAULT_HOSTS = "127.0.0.1:2181"
-_CHANCE = SystemRandom()
+CHANCE = SystemRandom()
 CLOSE_SECONDS_MAX = 2.0  # how long leaving the block waits for the session to be closed
 
 
 class AsyncZooKeeper(Operations):
-    """A client of the service, and one session with it. Runs on asyncio and trio.
+    """A client of the service, and one session with it.
 
         async with AsyncZooKeeper("host1:2181,host2:2181") as zk:
             await zk.create("/config", "config.json", ephemeral=True)
@@ -41,9 +45,12 @@ class AsyncZooKeeper(Operations):
 
     `hosts` is 'host:port,host:port' with an optional '/chroot' behind it, below which all paths then are.
     `session_timeout_ms` is what the service is asked for (it has limits of its own). `timeout` (seconds) is the default
-    deadline of a call; each call takes its own `timeout`, and `anyio.fail_after` works too.
-    `connect` reaches a server by host and port, where that takes more than TCP: a tunnel, a proxy. `chance` decides in
-    which order servers are tried, and when again.
+    deadline of a call; each call takes its own `timeout`. `auth` are identities that each session has from its
+    beginning: `[("digest", "user:password")]`. With `tls` servers are reached over TLS, and must prove their names as
+    it says. `connect` reaches a server by host and port, where that takes more than TCP: a tunnel, a proxy. `chance`
+    decides in which order servers are tried, and when again.
+
+    On event loops: it runs on asyncio and on trio; `anyio.fail_after` and cancelling work on every call.
 
     Every call may raise ConnectionLossError (it never left this process: nothing happened), OperationTimeoutError,
     SessionExpiredError (both with `maybe_applied`), or what the service refuses: an APIError.
@@ -60,12 +67,16 @@ class AsyncZooKeeper(Operations):
         *,
         session_timeout_ms: int = 10_000,
         timeout: float = 10.0,
-        connect: Connect = anyio.connect_tcp,
-        chance: Chance = _CHANCE,
+        auth: Sequence[tuple[str, str | bytes]] = (),
+        tls: SSLContext | None = None,
+        connect: Connect = over_tcp,
+        chance: Chance = CHANCE,
     ) -> None:
         found = parse_hosts(hosts)
+        credentials = tuple(_credential(*each) for each in auth)
+        machine = Machine(found.servers, session_timeout_ms, chance, credentials)
         self._tasks: TaskGroup | None = None
-        self.driver = Driver(Machine(found.servers, session_timeout_ms, chance), connect)
+        self.driver: Driver = Driver(machine, connect if tls is None else over_tls(connect, tls))
         super().__init__(self.driver, found.chroot, timeout)
 
     async def __aenter__(self) -> Self:
@@ -145,6 +156,14 @@ class AsyncZooKeeper(Operations):
         position = None if since is None else Zxid(since)
         return WatchStream(self.driver, self._chroot, self.absolute(path), mode, position, buffer_size)
 
+    def DataWatch(self, path: str, func: DataFunction | None = None) -> DataWatch:  # noqa: N802 - kazoo's name
+        """See `zkclient.DataWatch`."""
+        return DataWatch(self, path, func)
+
+    def ChildrenWatch(self, path: str, func: ChildrenFunction | None = None) -> ChildrenWatch:  # noqa: N802 - kazoo's name
+        """See `zkclient.ChildrenWatch`."""
+        return ChildrenWatch(self, path, func)
+
     # ---- recipes
 
     def Lock(self, path: str, *, identifier: str = "", timeout: float | None = None) -> Lock:  # noqa: N802 - kazoo's name
@@ -160,3 +179,11 @@ class AsyncZooKeeper(Operations):
     def Election(self, path: str, id: str = "", *, timeout: float | None = None) -> Election:  # noqa: A002, N802 - kazoo's name
         """See `zkclient.Election`."""
         return Election(self, path, id, timeout=timeout)
+
+
+def _credential(scheme: str, credential: str | bytes) -> AddAuth:
+    """What the service would refuse is refused before there is a session."""
+    secret = to_bytes(credential)
+    if scheme != "digest" or b":" not in secret:
+        raise BadArgumentsError(hint="auth is a list of ('digest', 'user:password')")
+    return AddAuth(scheme, secret)

@@ -7,13 +7,12 @@ the session; the machine does.
 """
 
 import logging
-import os
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from math import inf
 from socket import SocketType
-from typing import TypeVar, assert_never
+from typing import TypeVar, TypeVarTuple, assert_never
 
 import anyio
 from anyio.abc import ByteStream, SocketAttribute, TaskGroup
@@ -24,6 +23,7 @@ from zk.model.replies import Reply
 from zk.model.requests import ClientRequest
 from zkclient.calling import Caller, Waiter
 from zkclient.calls import Orphaned, Outcome, Pending, Settle
+from zkclient.connecting import UNREACHABLE, Connect, reason_of
 from zkclient.errors import ClientClosedError
 from zkclient.hosts import split_host
 from zkclient.machine import Close, Machine, Notify, Open, Settled, StateChanged
@@ -33,10 +33,8 @@ from zkclient.watchers import Notified, Stream
 RECEIVE_BYTES = 256 * 1024
 NOT_ENTERED = "use the client inside its block: async with AsyncZooKeeper(..) as zk"
 
-Connect = Callable[[str, int], Awaitable[ByteStream]]
-"""How a server is reached, by host and port; OSError says that it is not."""
-
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 log = logging.getLogger(__name__)
 
 
@@ -98,6 +96,12 @@ class Driver(Caller):
         with suppress(ValueError):  # it was not there, or is not any more
             self._listeners.remove(listener)
 
+    def start_task(self, work: Callable[[*Ts], Coroutine[object, object, None]], *args: *Ts) -> None:
+        """Let `work` run beside the client, until the end of its block at the latest. It must catch its errors."""
+        if self._tasks is None:
+            raise ClientClosedError(NOT_ENTERED)
+        self._tasks.start_soon(work, *args)
+
     # ---- calls
 
     def now(self) -> float:
@@ -130,7 +134,7 @@ class Driver(Caller):
     ) -> Pending:
         """Hand a call to the machine; `kick` follows, once for any number of calls."""
         if self._tasks is None:
-            raise ClientClosedError(NOT_ENTERED)
+            raise self._not_running()
         return self.machine.call(
             self.now() * 1000,
             request,
@@ -169,7 +173,7 @@ class Driver(Caller):
 
     def watch(self, path: str, mode: WatchMode, since: Zxid | None, notified: Notified) -> Stream:
         if self._tasks is None:
-            raise ClientClosedError(NOT_ENTERED)
+            raise self._not_running()
         stream = self.machine.watch(anyio.current_time() * 1000, path, mode, since, notified)
         self.kick()
         return stream
@@ -186,6 +190,10 @@ class Driver(Caller):
         """Let the machine notice what is due, even if the event loop was too busy for the timer."""
         self.machine.tick(anyio.current_time() * 1000)
         self.kick()
+
+    def _not_running(self) -> ClientClosedError:
+        closed = self.machine.state is State.CLOSED
+        return ClientClosedError("the client is closed" if closed else NOT_ENTERED)
 
     # ---- what the machine wants done
 
@@ -209,7 +217,7 @@ class Driver(Caller):
                 for action in self.machine.take_actions():
                     match action:
                         case Settled():
-                            action.settle(action.outcome)
+                            _tell(action.settle, action.outcome)
                         case Notify():
                             _tell(action.notified, action.event)
                         case Open():
@@ -249,7 +257,7 @@ class Driver(Caller):
             try:
                 host, port = split_host(server)
                 stream = await self._connect_to(host.strip("[]"), port)
-            except OSError as error:
+            except UNREACHABLE as error:
                 reason = reason_of(error)
             else:
                 self.socket = socket = stream.extra(SocketAttribute.raw_socket, None)
@@ -296,14 +304,3 @@ def _tell(callback: Callable[[T], object], news: T) -> None:
         callback(news)
     except Exception:
         log.exception("a callback failed on %s", news)
-
-
-def reason_of(error: BaseException) -> str:
-    """What the system said, without what was wrapped around it."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    if isinstance(error, BaseExceptionGroup):
-        return "; ".join(sorted({reason_of(one) for one in error.exceptions}))
-    if isinstance(error, OSError) and error.errno is not None:
-        return os.strerror(error.errno)
-    return str(error) or "the connection was closed"

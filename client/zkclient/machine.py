@@ -97,9 +97,12 @@ class Phase(Enum):
 
 
 class Machine:
-    """One session. `servers` are 'host:port'; `chance` shuffles them and spreads retries."""
+    """One session. `servers` are 'host:port'; `chance` shuffles them and spreads retries. `credentials` are told to
+    each new session before anything else."""
 
-    def __init__(self, servers: Sequence[str], session_timeout_ms: int, chance: Chance) -> None:
+    def __init__(
+        self, servers: Sequence[str], session_timeout_ms: int, chance: Chance, credentials: Sequence[AddAuth] = ()
+    ) -> None:
         self._wanted_timeout_ms = session_timeout_ms
         self._actions: list[Action] = []
         self._phase = Phase.IDLE
@@ -109,7 +112,7 @@ class Machine:
         self.session_timeout_ms = session_timeout_ms
         self._secret = b""
         self._losses = 0
-        self._credentials: list[AddAuth] = []
+        self._credentials = list(credentials)
         self._credentials_due: list[AddAuth] = []  # what this session has not been told yet
 
         self._calls = Calls(IN_FLIGHT_MAX)
@@ -403,7 +406,7 @@ class Machine:
         self._servers.found()
         self._set_state(State.CONNECTED)
         for credential in self._credentials_due:
-            self._send_internal(credential, partial(self._authenticated, credential))
+            self._send_internal(credential, partial(self._authenticated, credential), insistent=True)
         since = Zxid(max(self._complete, self._event_zxid - 1))
         assert self._wire.server is not None
         for request in self.watchers.set_again(since, self._wire.server.limits.paths_per_set_watches_max):
@@ -445,6 +448,8 @@ class Machine:
         self.close()
 
     def _authenticated(self, request: AddAuth, reply: Reply) -> None:
+        if isinstance(reply.body, ThrottledError):
+            return  # who called hears of it; a credential that is due is told again
         if request in self._credentials_due:
             self._credentials_due.remove(request)
         elif not isinstance(reply.body, APIError) and request not in self._credentials:
@@ -465,9 +470,10 @@ class Machine:
         else:
             self._calls.sent(pending)
 
-    def _send_internal(self, request: ClientRequest, then: Then | None) -> None:
+    def _send_internal(self, request: ClientRequest, then: Then | None, *, insistent: bool = False) -> None:
         pending = self._calls.new(request, None, inf)
         pending.internal = True
+        pending.insistent = insistent
         pending.then = then
         self._send(pending)
 

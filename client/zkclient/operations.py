@@ -452,7 +452,11 @@ class Operations:
         assert isinstance(reply.body, MultiReply)
         return tuple(self._found(result, reply.zxid) for result in reply.body.results)
 
-    # ---- for recipes: paths as the service knows them
+    # ---- for recipes, and for threads
+
+    def made_by(self, caller: Caller) -> "Operations":
+        """The same operations, whose calls `caller` makes."""
+        return Operations(caller, self._chroot, self._timeout)
 
     def absolute(self, path: str) -> str:
         """`path` with the chroot before it."""

@@ -10,14 +10,14 @@ import logging
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from functools import partial
 from queue import SimpleQueue
 from selectors import DefaultSelector
 from time import monotonic
-from typing import Protocol, TypeVar
+from typing import TypeVar
 from weakref import WeakSet
 
 from zk.model.requests import ClientRequest
@@ -26,6 +26,7 @@ from zkclient.calls import Orphaned, Outcome, Pending
 from zkclient.client import AsyncZooKeeper
 from zkclient.driver import Driver
 from zkclient.errors import ClientClosedError
+from zkclient.results import State
 from zkclient.watchers import Notified
 
 T = TypeVar("T")
@@ -33,8 +34,8 @@ N = TypeVar("N")
 log = logging.getLogger(__name__)
 
 
-class HasFileno(Protocol):
-    def fileno(self) -> int: ...
+Listener = Callable[[State], object]
+ALIVE_SECONDS = 5.0  # how often who waits looks whether there is still a thread to wait for
 
 
 class LoopThread:
@@ -50,27 +51,47 @@ class LoopThread:
         self._thread.start()
 
     def post(self, action: Callable[[], object]) -> None:
-        """Let the loop call `action`, which must not raise."""
+        """Let the loop call `action`."""
         self._inbox.append(action)
         if not self._woken:  # or whoever set it has yet to empty the inbox
-            self._woken = True
-            self.loop.call_soon_threadsafe(self._arrived.set)
+            try:
+                self._woken = True
+                self.loop.call_soon_threadsafe(self._arrived.set)
+            except BaseException:  # a KeyboardInterrupt: whether it was woken is not known
+                self._woken = False
+                raise
 
     def run(self, coroutine: Coroutine[object, object, T]) -> T:
         """Run it in the loop, and wait. A KeyboardInterrupt cancels it."""
-        if threading.current_thread() is self._thread:
+        try:
+            self.must_not_be_current()
+        except RuntimeError:
             coroutine.close()
-            raise RuntimeError("a blocking call from the client's own thread would wait for itself")
+            raise
         future: Future[T] = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
         try:
+            while not wait((future,), ALIVE_SECONDS).done:
+                self.must_be_alive()
             return future.result()
         except BaseException:
             future.cancel()
             raise
 
+    def must_be_alive(self) -> None:
+        """Raise ClientClosedError if nothing will be done here any more."""
+        if not self._thread.is_alive():
+            raise ClientClosedError("the thread that the client lives in has ended")
+
+    def must_not_be_current(self) -> None:
+        """Raise RuntimeError in the loop's thread, which would wait for itself."""
+        if threading.get_ident() == self._thread.ident:
+            raise RuntimeError("a blocking call in the client's own thread, which would wait for itself")
+
     def forked(self) -> None:
-        """In the child: touch the parent's selector by no means, not even when this is finalised."""
-        _let_go(self._selector)
+        """In the child: touch the parent's sockets and selector by no means, not even when they are finalised."""
+        for key in tuple(self._selector.get_map().values()):
+            _let_go(key.fd)
+        _let_go(self._selector.fileno())
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
@@ -83,7 +104,11 @@ class LoopThread:
             self._arrived.clear()
             self._woken = False
             while self._inbox:
-                self._inbox.popleft()()
+                action = self._inbox.popleft()
+                try:
+                    action()
+                except Exception:
+                    log.exception("a defect: %s failed", action)
 
 
 class Callbacks:
@@ -91,14 +116,16 @@ class Callbacks:
 
     def __init__(self) -> None:
         self._due: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
+        self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
 
     def call(self, function: Callable[[N], object], news: N) -> None:
         """Have `function(news)` called, behind all that was asked for before."""
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="zkclient callbacks", daemon=True)
-            self._thread.start()
         self._due.put(partial(function, news))
+        with self._starting:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name="zkclient callbacks", daemon=True)
+                self._thread.start()
 
     def close(self) -> None:
         """What is due is called yet; then the thread ends."""
@@ -108,7 +135,7 @@ class Callbacks:
         while (call := self._due.get()) is not None:
             try:
                 call()
-            except Exception:
+            except BaseException:  # a SystemExit here is no reason to call nobody any more
                 log.exception("a callback failed: %s", call)
 
 
@@ -120,25 +147,39 @@ class Session:
 
     def __init__(self, make: Callable[[], AsyncZooKeeper]) -> None:
         self._make = make
-        self._changing = threading.Lock()
+        self._listeners: list[Listener] = []
         self._begin()
         _sessions.add(self)
 
     def _begin(self) -> None:
-        self.client = self._make()
+        self._changing = threading.Lock()
+        self.client: AsyncZooKeeper = self._make()
         self.callbacks = Callbacks()
         self.thread: LoopThread | None = None
-        self.closed = False
+        self.closed: bool = False
         self._life: asyncio.Task[None] | None = None
         self._closing: asyncio.Event | None = None
+        self.client.add_listener(self._state_changed)
+
+    def add_listener(self, listener: Listener) -> None:
+        """Have the callbacks' thread call `listener` at every change of the client's state."""
+        self._listeners.append(listener)
+
+    def remove_listener(self, listener: Listener) -> None:
+        with suppress(ValueError):  # it was not there, or is not any more
+            self._listeners.remove(listener)
+
+    def _state_changed(self, state: State) -> None:
+        for listener in tuple(self._listeners):
+            self.callbacks.call(listener, state)
 
     def running(self) -> LoopThread:
         """Its loop's thread; from here on it runs. Raises ClientClosedError."""
         thread = self.thread
-        if thread is None:
+        if thread is None or self.closed:
             with self._changing:
                 if self.closed:
-                    raise ClientClosedError("the client is closed")
+                    raise closed()
                 if self.thread is None:
                     thread = _loop_thread()
                     thread.run(self._enter())
@@ -157,21 +198,26 @@ class Session:
 
     def close(self) -> None:
         """End the session, if it ever began."""
+        thread = self.thread
+        if thread is not None:
+            thread.must_not_be_current()
+        if self.begin_close() and thread is not None:
+            thread.run(self.leave())
+        self.callbacks.close()
+
+    def begin_close(self) -> bool:
+        """Take no more calls. Whether there is something to `leave`."""
         with self._changing:
-            if self.closed:
-                return
+            begun = self.thread is not None and not self.closed
             self.closed = True
-            if self.thread is not None:
-                self.thread.run(self._leave())
-            self.callbacks.close()
+            return begun
 
     def forked(self) -> None:
         """In the child: forget what is the parent's."""
         if self.thread is not None:
             _inherited.append((self.client, self.thread, self._life))  # never to be finalised here
             if self.client.driver.socket is not None:
-                _let_go(self.client.driver.socket)
-        self._changing = threading.Lock()
+                _let_go(self.client.driver.socket.fileno())
         closed = self.closed
         self._begin()
         self.closed = closed
@@ -183,11 +229,17 @@ class Session:
         await entered.wait()
 
     async def _live(self, entered: asyncio.Event, closing: asyncio.Event) -> None:
-        async with self.client:
+        try:
+            async with self.client:
+                entered.set()
+                await closing.wait()
+        except Exception:
+            log.exception("a client failed, and is closed now")
+        finally:
             entered.set()
-            await closing.wait()
 
-    async def _leave(self) -> None:
+    async def leave(self) -> None:
+        """In the loop: end the session."""
         assert self._closing is not None
         assert self._life is not None
         self._closing.set()
@@ -198,6 +250,7 @@ _sessions: "WeakSet[Session]" = WeakSet()
 _inherited: list[object] = []
 _current: LoopThread | None = None
 _changing = threading.Lock()
+_exiting = False
 
 
 def _loop_thread() -> LoopThread:
@@ -209,10 +262,10 @@ def _loop_thread() -> LoopThread:
         return _current
 
 
-def _let_go(file: HasFileno) -> None:
+def _let_go(fileno: int) -> None:
     """Put nothing in the place of a file of the parent's: whoever closes it later closes nothing."""
     with open(os.devnull, "rb") as nothing:
-        os.dup2(nothing.fileno(), file.fileno())
+        os.dup2(nothing.fileno(), fileno, inheritable=False)
 
 
 def _forked() -> None:
@@ -227,9 +280,24 @@ def _forked() -> None:
 
 def _at_exit() -> None:
     """Programs that don't close their clients get their sessions ended all the same, so far as that is quick."""
-    for session in tuple(_sessions):
+    global _exiting
+    _exiting = True
+    left = [session for session in tuple(_sessions) if session.begin_close()]
+    if left:
         with suppress(Exception):
-            session.close()
+            _loop_thread().run(_leave_all(left))
+
+
+async def _leave_all(sessions: Sequence[Session]) -> None:
+    await asyncio.gather(*(session.leave() for session in sessions))
+
+
+def closed() -> ClientClosedError:
+    """What a call of a closed client raises. When the program ends under a daemon thread, this is no error of that
+    thread: it stops here, as it is about to anyway."""
+    if _exiting and threading.current_thread().daemon:
+        threading.Event().wait()
+    return ClientClosedError("the client is closed")
 
 
 os.register_at_fork(after_in_child=_forked)
@@ -239,20 +307,25 @@ atexit.register(_at_exit)
 class ThreadWaiter:
     """Where a thread waits for the outcome of a call."""
 
-    __slots__ = ("_lock", "outcome", "pending")
+    __slots__ = ("_lock", "outcome", "pending", "thread")
 
-    def __init__(self) -> None:
+    def __init__(self, thread: LoopThread) -> None:
         self.outcome: Outcome | None = None
         self.pending: Pending | None = None
+        self.thread = thread
         self._lock = threading.Lock()
         self._lock.acquire()
 
     def settle(self, outcome: Outcome) -> None:
-        self.outcome = outcome
-        self._lock.release()
+        if self.outcome is None:
+            self.outcome = outcome
+            self._lock.release()
 
     async def wait(self) -> None:
-        self._lock.acquire()
+        while not self._lock.acquire(timeout=ALIVE_SECONDS):
+            self.thread.must_be_alive()
+        if isinstance(self.outcome, ClientClosedError) and _exiting:
+            raise closed()
 
 
 class ThreadCaller(Caller):
@@ -274,15 +347,17 @@ class ThreadCaller(Caller):
         watch: Notified | None = None,
         orphaned: Orphaned | None = None,
     ) -> ThreadWaiter:
-        waiter, session = ThreadWaiter(), self._session
-        told = None if watch is None else partial(session.callbacks.call, watch)
+        session = self._session
         thread, driver = session.running(), session.client.driver
+        thread.must_not_be_current()
+        waiter = ThreadWaiter(thread)
+        told = None if watch is None else partial(session.callbacks.call, watch)
         thread.post(partial(_enqueue, driver, waiter, request, deadline, at_least, linearizable, told, orphaned))
         return waiter
 
     def abandon(self, waiter: Waiter) -> None:
         assert isinstance(waiter, ThreadWaiter)
-        self._session.running().post(partial(_give_up, self._session.client.driver, waiter))
+        waiter.thread.post(partial(_give_up, self._session.client.driver, waiter))
 
 
 def _enqueue(
@@ -297,10 +372,9 @@ def _enqueue(
 ) -> None:
     try:
         waiter.pending = driver.enqueue(request, waiter.settle, deadline, at_least, linearizable, watch, orphaned)
+        driver.kick()
     except Exception as error:
         waiter.settle(error)
-    else:
-        driver.kick()
 
 
 def _give_up(driver: Driver, waiter: ThreadWaiter) -> None:

@@ -6,20 +6,18 @@ loop's thread. A forked child gets new ones there: what the parent held is not h
 
 import threading
 from collections.abc import Callable
-from functools import partial
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
 from zk.model.events import WatchEvent
 from zk.model.record import SessionId, Zxid
-from zkclient.client import DEFAULT_HOSTS, AsyncZooKeeper
-from zkclient.errors import LockLost
-from zkclient.hosts import parse_hosts
+from zkclient.client import AsyncZooKeeper
+from zkclient.errors import ClientClosedError, LockLost
 from zkclient.operations import Operations
 from zkclient.recipes.contenders import Contest
 from zkclient.recipes.contenders import Held as AsyncHeld
 from zkclient.results import ClientStatistics, State
-from zkclient.threads import Session, ThreadCaller
+from zkclient.threads import Session, ThreadCaller, immediately
 from zkclient.transaction import OperationResult
 from zkclient.transaction import Transaction as AsyncTransaction
 from zkclient.watching import WatchStream as AsyncWatchStream
@@ -30,7 +28,7 @@ C = TypeVar("C", bound=Contest)
 
 
 class Twin(Generic[A]):
-    """`make` gives the object for coroutines, of this process's client."""
+    """`make` gives the object for coroutines, of the client that it is given."""
 
     def __init__(self, session: Session, make: Callable[[AsyncZooKeeper], A]) -> None:
         self._session = session
@@ -41,8 +39,15 @@ class Twin(Generic[A]):
     @classmethod
     def _of(cls, session: Session, value: A) -> Self:
         """The twin of one object, which is this process's alone."""
+        its_client = session.client
+
+        def make(client: AsyncZooKeeper) -> A:
+            if client is not its_client:
+                raise ClientClosedError("it was begun by the process that this one was forked from: begin it anew")
+            return value
+
         self = cls.__new__(cls)
-        Twin.__init__(self, session, lambda _: value)
+        Twin.__init__(self, session, make)
         return self
 
     @classmethod
@@ -54,9 +59,10 @@ class Twin(Generic[A]):
 
     @property
     def _inner(self) -> A:
-        if self._client is not self._session.client:
-            self._client = self._session.client
-            self._made = self._make(self._client)
+        client = self._session.client
+        if self._client is not client:
+            self._made = self._make(client)
+            self._client = client
         assert self._made is not None
         return self._made
 
@@ -64,11 +70,9 @@ class Twin(Generic[A]):
 class ThreadClient:
     """What every client for threads has beside the operations."""
 
-    def __init__(self, hosts: str = DEFAULT_HOSTS, *, session_timeout_ms: int = 10_000, timeout: float = 10.0) -> None:
-        chroot = parse_hosts(hosts).chroot
-        self._session = Session(partial(AsyncZooKeeper, hosts, session_timeout_ms=session_timeout_ms, timeout=timeout))
-        self._operations = Operations(ThreadCaller(self._session), chroot, timeout)
-        self._listeners: dict[Callable[[State], object], Callable[[State], object]] = {}
+    def __init__(self, make: Callable[[], AsyncZooKeeper]) -> None:
+        self._session = Session(make)
+        self._operations: Operations = self._session.client.made_by(ThreadCaller(self._session))
 
     def __enter__(self) -> Self:
         return self
@@ -76,6 +80,15 @@ class ThreadClient:
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self.close()
+
+    def start(self, timeout: float | None = None) -> None:
+        """Connect, and wait until there is a session. No need to: the first call does it. But here a program may learn
+        early that no server is to be had: it raises what every call may raise. `timeout` as for a call, in seconds."""
+        immediately(self._operations.whoami(timeout=timeout))
+
+    def stop(self) -> None:
+        """kazoo's name for `close`."""
         self.close()
 
     def close(self) -> None:
@@ -100,13 +113,11 @@ class ThreadClient:
 
     def add_listener(self, listener: Callable[[State], object]) -> None:
         """Call `listener` at every change of the state, in the thread of the client's callbacks."""
-        told = self._listeners[listener] = partial(self._session.callbacks.call, listener)
-        self._session.client.add_listener(told)
+        self._session.add_listener(listener)
 
     def remove_listener(self, listener: Callable[[State], object]) -> None:
-        told = self._listeners.pop(listener, None)
-        if told is not None:
-            self._session.client.remove_listener(told)
+        """Don't call it any more; if it was never added, nothing happens."""
+        self._session.remove_listener(listener)
 
     def statistics(self) -> ClientStatistics:
         return self._session.client.statistics()

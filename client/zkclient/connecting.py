@@ -1,0 +1,48 @@
+"""How a server is reached: a byte stream by host and port, with TLS on top if wanted; and in words, why it was not."""
+
+import os
+from collections.abc import Awaitable, Callable
+from socket import gaierror
+from ssl import SSLContext, SSLError
+
+import anyio
+from anyio.abc import ByteStream
+from anyio.streams.tls import TLSStream
+
+Connect = Callable[[str, int], Awaitable[ByteStream]]
+"""How a server is reached, by host and port; one of UNREACHABLE says that it is not."""
+
+UNREACHABLE = (OSError, ValueError, anyio.BrokenResourceError, anyio.EndOfStream)
+"""ValueError: what is no name of a host. The last two: a TLS handshake that the other side does not take part in."""
+
+
+async def over_tcp(host: str, port: int) -> ByteStream:
+    """A plain connection."""
+    return await anyio.connect_tcp(host, port)
+
+
+def over_tls(connect: Connect, context: SSLContext) -> Connect:
+    """`connect`, and TLS on what it gives. The server's certificate is checked as `context` says, against its host."""
+
+    async def connect_tls(host: str, port: int) -> ByteStream:
+        stream = await connect(host, port)
+        try:
+            return await TLSStream.wrap(stream, server_side=False, hostname=host, ssl_context=context)
+        except BaseException:
+            await anyio.aclose_forcefully(stream)
+            raise
+
+    return connect_tls
+
+
+def reason_of(error: BaseException) -> str:
+    """What the system said, without what was wrapped around it."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    if isinstance(error, BaseExceptionGroup):
+        return "; ".join(sorted({reason_of(one) for one in error.exceptions}))
+    if isinstance(error, OSError) and not isinstance(error, gaierror | SSLError) and error.errno is not None:
+        return os.strerror(error.errno)  # event loops have put texts of their own into the error
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or "the connection was closed"
