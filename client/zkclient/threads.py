@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future, wait
 from contextlib import suppress
+from contextvars import Context
 from functools import partial
 from queue import SimpleQueue
 from selectors import DefaultSelector
@@ -68,7 +69,8 @@ class LoopThread:
         except RuntimeError:
             coroutine.close()
             raise
-        future: Future[T] = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        # In a context of its own: the caller's may say that an event loop of another kind runs, which is not this one.
+        future: Future[T] = Context().run(asyncio.run_coroutine_threadsafe, coroutine, self.loop)
         try:
             while not wait((future,), ALIVE_SECONDS).done:
                 self.must_be_alive()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from queue import SimpleQueue
 
+import anyio
 import pytest
 from zkclient import (
     ClientClosedError,
@@ -203,6 +204,15 @@ def test_a_forked_child_has_a_session_of_its_own_and_holds_nothing(zk: ZooKeeper
     held.check()
     assert zk.exists("/a") is not None
     lock.release()
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_its_first_call_may_come_from_a_coroutine_of_either_event_loop(zk: ZooKeeper, backend: str) -> None:
+    async def call() -> None:
+        zk.create("/a")
+
+    anyio.run(call, backend=backend)
+    assert zk.get_children("/") == ("a",)
 
 
 def test_a_program_that_closes_nothing_ends_at_once_and_leaves_no_ephemeral_node(
