@@ -1,10 +1,14 @@
-"""For tests: a link between a client and a server, or between two servers, that is slow, and fails when told to."""
+"""For tests: `EmbeddedServer`, a server inside the test's own process; and `Link`, between a client and a server or
+between two servers, which is slow, and fails when told to.
+
+The server lives in `zk.testing`, and is imported when it is asked for: the client needs none of it.
+"""
 
 import random
 from contextlib import suppress
 from math import inf
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import anyio
 from anyio.abc import Listener, SocketAttribute, SocketStream, TaskGroup
@@ -12,7 +16,20 @@ from anyio.streams.memory import MemoryObjectReceiveStream
 
 from zkclient.hosts import split_host
 
+if TYPE_CHECKING:
+    from zk.testing.embedded import EmbeddedServer
+
+__all__ = ["EmbeddedServer", "Link"]
+
 CHUNK_BYTES = 65_536
+
+
+def __getattr__(name: str) -> object:
+    if name == "EmbeddedServer":
+        from zk.testing.embedded import EmbeddedServer
+
+        return EmbeddedServer
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 class Link:
