@@ -266,7 +266,9 @@ class ScenarioClient:
         assert self._calls.popleft() is asked
         asked.reply = reply
         if isinstance(request, _WRITES):
-            if not isinstance(reply.body, ThrottledError):
+            if isinstance(reply.body, ThrottledError):
+                witness.write_refused(self.session, call.xid)
+            else:
                 witness.write_answered(self.session, call.xid, reply.zxid, reply.body)
         elif reply.zxid < self._seen:
             self.world.fail("monotonic reads", f"reads {zxid_text(reply.zxid)}, has seen {zxid_text(self._seen)}")

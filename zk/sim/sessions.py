@@ -111,6 +111,7 @@ class SimSession:
         clients."""
         del self.writes[xid]
         if isinstance(reply.body, ThrottledError):
+            self._witness.write_refused(self.id, xid)
             return
         self._witness.write_answered(self.id, xid, reply.zxid, reply.body)
         if reply.zxid <= self._written:

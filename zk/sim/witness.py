@@ -48,8 +48,9 @@ class Witness:
         self._led_us: dict[Epoch, int] = {}  # since when each epoch's leader serves
         self._alive_us: dict[SessionId, int] = {}  # when a client last sent an answered sign of life; -1: it gave up
         self._results: dict[tuple[SessionId, int], tuple[Zxid, Body | APIError]] = {}
+        self._refused: set[tuple[SessionId, int]] = set()  # writes whose clients know that they were not done
         self._digests: dict[Zxid, str] = {}
-        self._stamped = (Epoch(0), 0)
+        self._stamped_ms = 0
         self._emptied_us: dict[str, int] = {}  # since when containers are without the children that they had
         self._looks = 0
 
@@ -65,6 +66,7 @@ class Witness:
         else:
             self._done_as_documented(txn, applied, posted)
             if txn.session_id and posted.outcome not in _NOT_TRIED:
+                self._is_wanted_still(txn)
                 self._results[txn.session_id, txn.xid] = (zxid, applied.body)
                 self.ledger.keep_answer(txn.session_id, txn.xid, applied.body)
         if expiring is not None and posted.closed:
@@ -104,17 +106,23 @@ class Witness:
     # ---- (12) what is done
 
     def _stamps_do_not_run_backwards(self, zxid: Zxid, txn: Txn) -> None:
-        """(12) Under one leader, times never run backwards. Source: semantics, data model."""
-        epoch, time_ms = self._stamped
-        if epoch == epoch_of(zxid) and txn.time_ms < time_ms:
-            self.world.fail("effects", f"{zxid_text(zxid)} is stamped {txn.time_ms}, the one before {time_ms}")
-        self._stamped = (epoch_of(zxid), txn.time_ms)
+        """(12) Times never run backwards, whichever leader's clock they come from. Source: semantics, data model."""
+        if txn.time_ms < self._stamped_ms:
+            self.world.fail("effects", f"{zxid_text(zxid)} is stamped {txn.time_ms}, the one before {self._stamped_ms}")
+        self._stamped_ms = txn.time_ms
 
     def _exactly_once(self, txn: Txn, applied: Applied, known: tuple[Zxid, Body | APIError]) -> None:
         """(12) However often a write is sent, it is done once, and has one answer. Source: semantics, exactly once."""
         if applied.changes or (applied.zxid, applied.body) != known:
             self.world.fail(
                 "exactly once", f"session {txn.session_id:#x} write {txn.xid}: {known} and again {applied.body}"
+            )
+
+    def _is_wanted_still(self, txn: Txn) -> None:
+        """(12) What a client was told not to be done is not done later. Source: semantics, exactly once."""
+        if (txn.session_id, txn.xid) in self._refused:
+            self.world.fail(
+                "acknowledged writes", f"session {txn.session_id:#x} write {txn.xid} was said not to be done, and is"
             )
 
     def _done_as_documented(self, txn: Txn, applied: Applied, posted: Posted) -> None:
@@ -203,6 +211,16 @@ class Witness:
                 f"session {session:#x} write {xid} is answered {describe(body)} at {zxid_text(zxid)}; it was {known}",
             )
         self.acknowledged = max(self.acknowledged, zxid)
+
+    def write_refused(self, session: SessionId, xid: int) -> None:
+        """(12) A client is told that its write was not done only if it was not, however often it was sent. Source:
+        semantics, exactly once."""
+        known = self._results.get((session, xid))
+        if known is not None:
+            self.world.fail(
+                "acknowledged writes", f"session {session:#x} write {xid} is said not to be done; it was {known}"
+            )
+        self._refused.add((session, xid))
 
     # ---- (15) what is read
 
