@@ -27,9 +27,17 @@ def over_tls(connect: Connect, context: SSLContext) -> Connect:
     async def connect_tls(host: str, port: int) -> ByteStream:
         stream = await connect(host, port)
         try:
-            return await TLSStream.wrap(stream, server_side=False, hostname=host, ssl_context=context)
-        except BaseException:
+            return await TLSStream.wrap(
+                stream,
+                hostname=host,
+                ssl_context=context,
+                server_side=False,
+                standard_compatible=False,  # frames tell their own ends: nothing can be cut off unnoticed
+            )
+        except BaseException as error:
             await anyio.aclose_forcefully(stream)
+            if isinstance(error, anyio.EndOfStream):
+                raise OSError("the server closed the connection instead of answering in TLS") from None
             raise
 
     return connect_tls

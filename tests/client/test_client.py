@@ -226,6 +226,18 @@ async def test_identities_open_what_they_closed(connect: Connect) -> None:
         assert (await zk.set_acls("/mine", OPEN_ACL, version=0)).aversion == 1
 
 
+async def test_every_session_begins_with_the_identities_of_the_constructor(connect: Connect) -> None:
+    async with connect(auth=[("digest", "user:secret")]) as zk:
+        await zk.create("/mine", "x", acl=CREATOR_ALL_ACL, makepath=True)
+        async with connect(auth=(("digest", b"user:secret"),)) as same, connect() as stranger:
+            assert str(await same.get("/mine")) == "x"
+            with pytest.raises(NoAuthError):
+                await stranger.get("/mine")
+    for wrong in ("digest", "user"), ("kerberos", "user:secret"):
+        with pytest.raises(BadArgumentsError, match="user:password"):
+            connect(auth=[wrong])
+
+
 async def test_several_reads_at_one_instant(connect: Connect) -> None:
     async with connect() as zk:
         await in_corner(zk)

@@ -657,6 +657,25 @@ def test_expiry_while_attached_is_told_to_whoever_writes(attached: World) -> Non
     assert attached.states == [State.SUSPENDED, State.LOST]
 
 
+def test_an_identity_that_is_refused_for_the_moment_is_told_again() -> None:
+    world = World()
+    world.machine = Machine(("a:1",), TIMEOUT_MS, random.Random(1), (AddAuth("digest", b"u:p"),))
+    world.call("sync", Sync())
+    world.attach()
+    auth, sync = world.received()
+    world.answer([auth], zxid=0, body=ThrottledError())
+    world.answer([sync])
+    for _ in range(2):
+        world.advance(INSIST_MS)
+        calls = [call for call in world.received() if isinstance(call.request, AddAuth)]
+        assert [call.request for call in calls] == [AddAuth("digest", b"u:p")]
+        world.answer(calls, zxid=0, body=ThrottledError())
+    world.advance(INSIST_MS)
+    world.answer(world.received())
+    world.advance(INSIST_MS)
+    assert AddAuth not in [type(request) for request in world.requests()]
+
+
 def test_identities_are_given_to_the_next_session_too(attached: World) -> None:
     attached.call("good", AddAuth("digest", b"u:p"))
     attached.answer(attached.received())
