@@ -37,6 +37,8 @@ TWINS = (
     TwinOf("paging", "Pages", run="immediately"),
     TwinOf("paging", "Walk", run="immediately"),
     TwinOf("recipes/lock", "Lock", "ContestTwin", CONTEST),
+    TwinOf("recipes/lock", "RLock", "RLockTwin", CONTEST | {"of"}),
+    TwinOf("recipes/semaphore", "Semaphore", "ContestTwin", CONTEST),
     TwinOf("recipes/readwritelock", "ReadLock", "ContestTwin", CONTEST),
     TwinOf("recipes/readwritelock", "WriteLock", "ContestTwin", CONTEST),
     TwinOf("recipes/readwritelock", "ReadWriteLock"),
@@ -90,7 +92,7 @@ def text_of(docstring: str | None) -> str:
     if docstring is None:
         return ""
     text = re.sub(r"\n *On event loops: .*?\n(?=\n)", "", docstring, flags=re.DOTALL)
-    text = re.sub(r"\basync (with|for)\b", r"\1", text).replace("await ", "").replace("AsyncZooKeeper", "ZooKeeper")
+    text = re.sub(r"\basync (with|for|def)\b", r"\1", text).replace("await ", "").replace("AsyncZooKeeper", "ZooKeeper")
     return text.replace("An async iterator", "An iterator")
 
 
@@ -150,7 +152,7 @@ def is_property(method: Function) -> bool:
 def twin(of: TwinOf) -> str:
     """The class for threads."""
     docstring = text_of(ast.get_docstring(class_of(parse(of.module), of.name), clean=False))
-    base = of.base if of.base == "TransactionTwin" else f"{of.base}[Async{of.name}]"
+    base = of.base if of.base in ("TransactionTwin", "RLockTwin") else f"{of.base}[Async{of.name}]"
     parts = [f'class {of.name}({base}):\n    """{docstring}"""\n']
     inits = [method for method in methods(of.module, of.name) if method.name == "__init__"]
     of_client = bool(inits) and any(argument.arg == "client" for argument in inits[-1].args.args)
@@ -212,7 +214,8 @@ def client() -> str:
 def imports() -> str:
     """All that the originals import, and the originals; what is not needed goes afterwards."""
     lines = {"from zkclient.threads import immediately"}
-    lines.add(f"from zkclient.twins import ContestTwin, ThreadClient, TransactionTwin, Twin, {', '.join(HAND_MADE)}")
+    bases = ", ".join(sorted({of.base for of in TWINS}))
+    lines.add(f"from zkclient.twins import ThreadClient, {bases}, {', '.join(HAND_MADE)}")
     lines.add(f"from zkclient.watchtwins import {', '.join(WATCHING)}")
     for module in {"client", "operations", *(of.module for of in TWINS), "recipes/contenders"}:
         for node in ast.walk(parse(module)):

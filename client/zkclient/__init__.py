@@ -17,8 +17,9 @@ from zkclient.paging import Pages
 from zkclient.probing import status_of
 from zkclient.recipes.contenders import Held
 from zkclient.recipes.election import Election, Leaders
-from zkclient.recipes.lock import Lock
+from zkclient.recipes.lock import Lock, RLock
 from zkclient.recipes.readwritelock import ReadLock, ReadWriteLock, WriteLock
+from zkclient.recipes.semaphore import Semaphore
 from zkclient.results import ClientStatistics, NodeData, State
 from zkclient.transaction import Transaction
 from zkclient.watching import WatchStream
@@ -36,9 +37,11 @@ __all__ = [
     "Pages",
     "ClientStatistics",
     "Lock",
+    "RLock",
     "ReadWriteLock",
     "ReadLock",
     "WriteLock",
+    "Semaphore",
     "Election",
     "Leaders",
     "Held",

@@ -36,12 +36,14 @@ from zkclient.paging import Walk as AsyncWalk
 from zkclient.recipes.election import Election as AsyncElection
 from zkclient.recipes.election import Leaders as AsyncLeaders
 from zkclient.recipes.lock import Lock as AsyncLock
+from zkclient.recipes.lock import RLock as AsyncRLock
 from zkclient.recipes.readwritelock import ReadLock as AsyncReadLock
 from zkclient.recipes.readwritelock import ReadWriteLock as AsyncReadWriteLock
 from zkclient.recipes.readwritelock import WriteLock as AsyncWriteLock
+from zkclient.recipes.semaphore import Semaphore as AsyncSemaphore
 from zkclient.results import NodeData
 from zkclient.threads import immediately
-from zkclient.twins import ContestTwin, Held, ThreadClient, TransactionTwin, Twin
+from zkclient.twins import ContestTwin, Held, RLockTwin, ThreadClient, TransactionTwin, Twin
 from zkclient.watchtwins import ChildrenWatch, DataWatch
 
 
@@ -351,9 +353,17 @@ class ZooKeeper(ThreadClient):
         """See `zkclient.Lock`."""
         return Lock(self, path, identifier=identifier, timeout=timeout)
 
+    def RLock(self, path: str, *, identifier: str = "", timeout: float | None = None) -> RLock:
+        """See `zkclient.RLock`."""
+        return RLock(self, path, identifier=identifier, timeout=timeout)
+
     def ReadWriteLock(self, path: str, *, identifier: str = "", timeout: float | None = None) -> ReadWriteLock:
         """See `zkclient.ReadWriteLock`."""
         return ReadWriteLock(self, path, identifier=identifier, timeout=timeout)
+
+    def Semaphore(self, path: str, *, max_leases: int, identifier: str = "", timeout: float | None = None) -> Semaphore:
+        """See `zkclient.Semaphore`."""
+        return Semaphore(self, path, max_leases=max_leases, identifier=identifier, timeout=timeout)
 
     def Election(self, path: str, id: str = "", *, timeout: float | None = None) -> Election:
         """See `zkclient.Election`."""
@@ -446,6 +456,64 @@ class Lock(ContestTwin[AsyncLock]):
     def contenders(self) -> tuple[str, ...]:
         """The identifiers of the one that holds the first place and of all who wait, in their order."""
         return self._session.run(self._inner.contenders())
+
+
+class RLock(RLockTwin):
+    """A `Lock` that whoever holds it may take again: it is free when it was released as often as it was taken.
+
+        lock = zk.RLock("/locks/report")
+
+        def report() -> None:
+            with lock:
+                ...
+
+        with lock:
+            report()                             # goes straight in, by the same held.token
+
+    Whoever holds it is one task (in plain threads: one thread), by this object. Other tasks that use the object, those
+    too that the holder starts, wait as anybody else, each as a contender of its own. An inner block costs no call to
+    the service; losing the lock cancels all bodies, and each block says so.
+    """
+
+    def __init__(self, client: ZooKeeper, path: str, *, identifier: str = "", timeout: float | None = None) -> None:
+        super().__init__(client._session, lambda made: AsyncRLock(made, path, identifier=identifier, timeout=timeout))
+
+    def contenders(self) -> tuple[str, ...]:
+        """The identifiers of the one that holds the lock and of all who wait, in their order."""
+        return self._session.run(self._inner.contenders())
+
+
+class Semaphore(ContestTwin[AsyncSemaphore]):
+    """At most `max_leases` holders at a time, in the order in which they asked.
+
+        with zk.Semaphore("/downloads", max_leases=5) as held:
+            ...
+
+    Each holds, loses and releases its lease as one does a `Lock`; `identifier` and `timeout` mean what they mean there,
+    and `held.token` grows with every lease that is granted.
+
+    The first user writes `max_leases` into the node at `path`. Who comes with another number meanwhile is told so by
+    BadArgumentsError. (The node is a container: when nobody has used it for a while, it goes, and the number with it.)
+
+    Among those who wait, the first one alone watches who comes and goes. Every other one watches the one before it,
+    which says by a write to its own node that it has got its lease.
+    """
+
+    def __init__(
+        self, client: ZooKeeper, path: str, *, max_leases: int, identifier: str = "", timeout: float | None = None
+    ) -> None:
+        super().__init__(
+            client._session,
+            lambda made: AsyncSemaphore(made, path, max_leases=max_leases, identifier=identifier, timeout=timeout),
+        )
+
+    def contenders(self) -> tuple[str, ...]:
+        """The identifiers of the one that holds the first place and of all who wait, in their order."""
+        return self._session.run(self._inner.contenders())
+
+    def lease_holders(self) -> tuple[str, ...]:
+        """The identifiers of those who hold a lease, in the order in which they asked."""
+        return self._session.run(self._inner.lease_holders())
 
 
 class ReadLock(ContestTwin[AsyncReadLock]):

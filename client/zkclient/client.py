@@ -22,8 +22,9 @@ from zkclient.hosts import parse_hosts
 from zkclient.machine import Machine
 from zkclient.operations import Operations
 from zkclient.recipes.election import Election
-from zkclient.recipes.lock import Lock
+from zkclient.recipes.lock import Lock, RLock
 from zkclient.recipes.readwritelock import ReadWriteLock
+from zkclient.recipes.semaphore import Semaphore
 from zkclient.results import ClientStatistics, State
 from zkclient.transaction import to_bytes
 from zkclient.watching import WatchStream
@@ -170,11 +171,23 @@ class AsyncZooKeeper(Operations):
         """See `zkclient.Lock`."""
         return Lock(self, path, identifier=identifier, timeout=timeout)
 
+    def RLock(  # noqa: N802 - as the class
+        self, path: str, *, identifier: str = "", timeout: float | None = None
+    ) -> RLock:
+        """See `zkclient.RLock`."""
+        return RLock(self, path, identifier=identifier, timeout=timeout)
+
     def ReadWriteLock(  # noqa: N802 - as the class
         self, path: str, *, identifier: str = "", timeout: float | None = None
     ) -> ReadWriteLock:
         """See `zkclient.ReadWriteLock`."""
         return ReadWriteLock(self, path, identifier=identifier, timeout=timeout)
+
+    def Semaphore(  # noqa: N802 - kazoo's name
+        self, path: str, *, max_leases: int, identifier: str = "", timeout: float | None = None
+    ) -> Semaphore:
+        """See `zkclient.Semaphore`."""
+        return Semaphore(self, path, max_leases=max_leases, identifier=identifier, timeout=timeout)
 
     def Election(self, path: str, id: str = "", *, timeout: float | None = None) -> Election:  # noqa: A002, N802 - kazoo's name
         """See `zkclient.Election`."""

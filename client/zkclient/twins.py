@@ -16,6 +16,7 @@ from zkclient.errors import ClientClosedError, LockLost
 from zkclient.operations import Operations
 from zkclient.recipes.contenders import Contest
 from zkclient.recipes.contenders import Held as AsyncHeld
+from zkclient.recipes.lock import RLock as AsyncRLock
 from zkclient.results import ClientStatistics, State
 from zkclient.threads import Session, ThreadCaller, immediately
 from zkclient.transaction import OperationResult
@@ -244,8 +245,13 @@ class TransactionTwin(Twin[AsyncTransaction]):
             self.commit()
 
 
-class ContestTwin(Twin[C]):
+class HolderTwin(Twin[A]):
     """Hold the first place for the length of a `with` block."""
+
+    @property
+    def _contest(self) -> Contest:
+        """What the calling thread queues by."""
+        raise NotImplementedError
 
     def acquire(self, *, timeout: float | None = None) -> Held:
         """Wait for the first place, until `release`. A block (`with`) is safer. `timeout` as in the constructor."""
@@ -254,7 +260,7 @@ class ContestTwin(Twin[C]):
             return self._held(await contest.acquire(timeout=timeout))
 
         self._session.running()
-        return self._session.run(acquire(self._inner))
+        return self._session.run(acquire(self._contest))
 
     def try_acquire(self, *, timeout: float | None = None) -> Held | None:
         """Take the first place if it is free, until `release`; None if others are before. It waits for answers of the
@@ -265,7 +271,7 @@ class ContestTwin(Twin[C]):
             return None if inner is None else self._held(inner)
 
         self._session.running()
-        return self._session.run(acquire(self._inner))
+        return self._session.run(acquire(self._contest))
 
     def _held(self, inner: AsyncHeld) -> Held:
         held = Held(self._session, inner)
@@ -274,7 +280,7 @@ class ContestTwin(Twin[C]):
 
     def release(self) -> None:
         """Leave the first place to the next one. Raises LockLost if it had been lost before."""
-        self._session.run(self._inner.release())
+        self._session.run(self._contest.release())
 
     def __enter__(self) -> Held:
         return self.acquire()
@@ -287,3 +293,17 @@ class ContestTwin(Twin[C]):
         except LockLost as lost:
             if exc is None or (isinstance(exc, Exception) and not isinstance(exc, LockLost)):
                 raise lost from exc
+
+
+class ContestTwin(HolderTwin[C]):
+    @property
+    def _contest(self) -> Contest:
+        return self._inner
+
+
+class RLockTwin(HolderTwin[AsyncRLock]):
+    """Held by threads, each of which is known by its number."""
+
+    @property
+    def _contest(self) -> Contest:
+        return self._inner.of(threading.get_ident())

@@ -11,7 +11,8 @@ alone. What makes it right:
   for as long as the session lives; when the session ends, the node goes with it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from math import inf
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -104,12 +105,11 @@ class Held:
         self._session_id = session_id
         self._reason = ""
         self._released = False
-        self._told: Callable[[], object] | None = None
+        self._told: list[Callable[[], object]] = []
 
     def check(self) -> None:
         """Raise LockLost if the place is known to be lost, or was given up."""
-        self._driver.check_clock()
-        if self.lost.is_set():
+        if self.lost_by_now():
             raise LockLost(self.path, self._reason)
         if self._released:
             raise LockLost(self.path, "it was released")
@@ -119,6 +119,11 @@ class Held:
         return Check(self._absolute_path, czxid=self.token)
 
     # ---- for Contest
+
+    def lost_by_now(self) -> bool:
+        """Whether the place is lost: also if that is due, and the timer had no chance yet."""
+        self._driver.check_clock()
+        return self.lost.is_set()
 
     @property
     def reason(self) -> str:
@@ -141,11 +146,16 @@ class Held:
             self._lose("its node was deleted")
         self.check()
 
-    def on_lost(self, told: Callable[[], object] | None) -> None:
+    def on_lost(self, told: Callable[[], object]) -> None:
         """Call `told` when the place is lost; at once, if it is. It must not block."""
-        self._told = told
-        if told is not None and self.lost.is_set():
+        self._told.append(told)
+        if self.lost.is_set():
             told()
+
+    def off_lost(self, told: Callable[[], object]) -> None:
+        """Do not call `told` any more."""
+        with suppress(ValueError):
+            self._told.remove(told)
 
     def leave(self) -> Multi:
         """Stop watching over the place; the request that removes the contender, and never another one's."""
@@ -184,8 +194,35 @@ class Held:
         if not self.lost.is_set():
             self._reason = reason
             self.lost.set()
-            if self._told is not None:
-                self._told()
+            for told in tuple(self._told):
+                told()
+
+
+class Body:
+    """The body of a block, entered: it is cancelled when the place is lost, and its end says so."""
+
+    def __init__(self, held: Held) -> None:
+        self._held = held
+        self._scope = anyio.CancelScope()
+        self._scope.__enter__()
+        held.on_lost(self._scope.cancel)
+
+    async def end(
+        self,
+        leave: Callable[[], Awaitable[None]],
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        """As `__aexit__`, with `leave` to give the place back. Raises LockLost if it had been lost."""
+        held = self._held
+        lost = held.lost_by_now()
+        held.off_lost(self._scope.cancel)
+        swallowed = self._scope.__exit__(exc_type, exc, traceback)
+        await leave()
+        if lost and not isinstance(exc, LockLost) and (exc is None or swallowed or isinstance(exc, Exception)):
+            raise LockLost(held.path, held.reason) from (None if swallowed else exc)
+        return swallowed
 
 
 def removal(path: str, token: Zxid) -> Multi:
@@ -216,7 +253,7 @@ class Contest:
         self._timeout = inf if timeout is None else timeout
         self._held: Held | None = None
         self._acquiring = False
-        self._scope: anyio.CancelScope | None = None
+        self._bodies: list[Body] = []
 
     async def acquire(self, *, timeout: float | None = None) -> Held:
         """Wait for the first place, until `release`. A block (`with`) is safer. `timeout` as in the constructor."""
@@ -232,41 +269,30 @@ class Contest:
 
     async def release(self) -> None:
         """Leave the first place to the next one. Raises LockLost if it had been lost before."""
-        held, self._held = self._held, None
+        held = self._held
         if held is None:
             raise RuntimeError(f"{type(self).__name__} at {self._path} is not held")
-        self._driver.check_clock()  # the loss may be due although the timer had no chance yet
-        lost = held.lost.is_set()
-        await self._leave(held)
+        lost = held.lost_by_now()
+        await self._give_back()
         if lost:
             raise LockLost(held.path, held.reason)
 
     async def __aenter__(self) -> Held:
         held = await self.acquire()
-        self._scope = anyio.CancelScope()
-        self._scope.__enter__()
-        held.on_lost(self._scope.cancel)
+        self._bodies.append(Body(held))
         return held
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
-        held, scope = self._held, self._scope
-        assert held is not None
-        assert scope is not None
-        self._held = self._scope = None
-        self._driver.check_clock()  # the loss may be due although the timer had no chance yet
-        held.on_lost(None)
-        lost = held.lost.is_set()
-        swallowed = scope.__exit__(exc_type, exc, traceback)
-        await self._leave(held)
-        if lost and not isinstance(exc, LockLost) and (exc is None or swallowed or isinstance(exc, Exception)):
-            raise LockLost(held.path, held.reason) from (None if swallowed else exc)
-        return swallowed
+        return await self._bodies.pop().end(self._give_back, exc_type, exc, traceback)
 
     async def contenders(self) -> tuple[str, ...]:
         """The identifiers of the one that holds the first place and of all who wait, in their order."""
-        paths = [self._client.absolute(join(self._path, contender.name)) for contender in await self._list()]
+        return await self._identifiers(await self._list())
+
+    async def _identifiers(self, contenders: Sequence[Contender]) -> tuple[str, ...]:
+        paths = [self._client.absolute(join(self._path, contender.name)) for contender in contenders]
         outcomes = await self._driver.call_all([GetData(path) for path in paths], self._client.deadline(None))
         bodies = [outcome.body for outcome in outcomes if isinstance(outcome, Reply)]
         return tuple(body.data.decode("utf-8", "replace") for body in bodies if isinstance(body, DataReply))
@@ -310,8 +336,7 @@ class Contest:
                 waiter = self._driver.start_call(request, deadline, orphaned=_undo)
                 body = (await self._driver.finish_call(waiter)).body
             except NoNodeError:
-                left = deadline - anyio.current_time()
-                await self._client.ensure_path(self._path, container=True, timeout=left)
+                await self._client.ensure_path(self._path, container=True, timeout=self._left(deadline))
             else:
                 assert isinstance(body, Created)
                 return body
@@ -324,9 +349,9 @@ class Contest:
             before = self._waits_for(queue[: self._place(held, queue)])
             if before is None:
                 return True
-            path, left = join(self._path, before.name), deadline - anyio.current_time()
+            path = join(self._path, before.name)
             try:
-                await self._client.get(path, watch=wake.on_event, timeout=left)
+                await self._client.get(path, watch=wake.on_event, timeout=self._left(deadline))
             except NoNodeError:
                 continue  # it went in between: look again
             return False
@@ -345,20 +370,29 @@ class Contest:
             raise SessionExpiredError(held.path, "the session ended while this contender was waiting")
         raise LockLost(held.path, "its node was deleted while it was waiting")
 
+    @staticmethod
+    def _left(deadline: float) -> float:
+        return deadline - anyio.current_time()
+
     async def _wait(self, wake: Wake, deadline: float) -> None:
         try:
-            with anyio.fail_after(deadline - anyio.current_time()):
+            with anyio.fail_after(self._left(deadline)):
                 await wake.wait()
         except TimeoutError:
             raise OperationTimeoutError(f"{self._path}: not granted in time; others are still before it") from None
 
     async def _list(self, deadline: float | None = None) -> list[Contender]:
         """The contenders. The path is a container: where there are none, it may be gone."""
-        timeout = None if deadline is None else deadline - anyio.current_time()
+        timeout = None if deadline is None else self._left(deadline)
         try:
             return in_order(await self._client.get_children(self._path, timeout=timeout), self._prefixes)
         except NoNodeError:
             return []
+
+    async def _give_back(self) -> None:
+        held, self._held = self._held, None
+        assert held is not None
+        await self._leave(held)
 
     async def _leave(self, held: Held) -> None:
         """Remove the contender, whatever happens: what is posted is sent for as long as the session lives."""

@@ -1,0 +1,104 @@
+"""Semaphore: a lock that several hold at once."""
+
+from typing import TYPE_CHECKING
+
+from zk.model.paths import join
+from zk.model.record import Zxid
+from zk.model.requests import GetChildren, GetData, Multi, SetData
+from zkclient.errors import APIError, BadArgumentsError, BadVersionError, NoNodeError
+from zkclient.recipes.contenders import Contender, Contest, Held, Wake, in_order
+from zkclient.results import NodeData
+
+if TYPE_CHECKING:
+    from zkclient.client import AsyncZooKeeper
+
+
+class Semaphore(Contest):
+    """At most `max_leases` holders at a time, in the order in which they asked.
+
+        async with zk.Semaphore("/downloads", max_leases=5) as held:
+            ...
+
+    Each holds, loses and releases its lease as one does a `Lock`; `identifier` and `timeout` mean what they mean there,
+    and `held.token` grows with every lease that is granted.
+
+    The first user writes `max_leases` into the node at `path`. Who comes with another number meanwhile is told so by
+    BadArgumentsError. (The node is a container: when nobody has used it for a while, it goes, and the number with it.)
+
+    Among those who wait, the first one alone watches who comes and goes. Every other one watches the one before it,
+    which says by a write to its own node that it has got its lease.
+    """
+
+    def __init__(
+        self,
+        client: "AsyncZooKeeper",
+        path: str,
+        *,
+        max_leases: int,
+        identifier: str = "",
+        timeout: float | None = None,
+    ) -> None:
+        super().__init__(client, path, identifier, timeout)
+        if max_leases < 1:
+            raise BadArgumentsError(path, f"max_leases is at least 1, not {max_leases}")
+        self._max_leases = max_leases
+
+    async def lease_holders(self) -> tuple[str, ...]:
+        """The identifiers of those who hold a lease, in the order in which they asked."""
+        return await self._identifiers((await self._list())[: self._max_leases])
+
+    async def _is_first(self, held: Held, wake: Wake, deadline: float) -> bool:
+        while True:
+            wake.arm()
+            queue, zxid = await self._look(deadline)
+            place = self._place(held, queue)
+            if place < self._max_leases:
+                if queue[place + 1 :]:
+                    await self._tell_the_next(held, deadline)
+                return True
+            try:
+                if place == self._max_leases:
+                    waits = await self._watch_all(held, wake, deadline) == place
+                else:
+                    before = await self._client.get(
+                        join(self._path, queue[place - 1].name), watch=wake.on_event, timeout=self._left(deadline)
+                    )
+                    waits = before.stat.mzxid <= zxid  # otherwise it has got its lease after the look, it seems
+            except NoNodeError:
+                continue  # it went in between: look again
+            if waits:
+                return False
+
+    async def _watch_all(self, held: Held, wake: Wake, deadline: float) -> int:
+        """The own place; `wake` hears of the next change of the queue."""
+        names = await self._client.get_children(self._path, watch=wake.on_event, timeout=self._left(deadline))
+        return self._place(held, in_order(names))
+
+    async def _look(self, deadline: float) -> tuple[list[Contender], Zxid]:
+        """The queue and the zxid at which it is seen. Raises BadArgumentsError if another limit is written there."""
+        limit = b"%d" % self._max_leases
+        while True:
+            reads = (GetChildren(self._path), GetData(self._path))
+            names, node = await self._client.multi_read(reads, timeout=self._left(deadline))
+            if isinstance(node, NoNodeError):
+                return [], Zxid(0)
+            for result in (names, node):
+                if isinstance(result, APIError):
+                    raise result
+            assert isinstance(names, tuple)
+            assert not isinstance(names, NodeData)
+            assert isinstance(node, NodeData)
+            if node.data == limit:
+                return in_order(names), node.zxid
+            if node.data:
+                raise BadArgumentsError(self._path, f"its users have max_leases={node}, not {self._max_leases}")
+            try:
+                await self._client.set(self._path, limit, version=node.stat.version, timeout=self._left(deadline))
+            except (BadVersionError, NoNodeError):
+                continue  # somebody else was faster
+
+    async def _tell_the_next(self, held: Held, deadline: float) -> None:
+        """Let the one behind know that it is this one no more that it waits for."""
+        same = SetData(self._client.absolute(held.path), self._identifier.encode())
+        request = Multi((held.proof(), same))  # refused if the node is gone, which `confirm` is about to see
+        await self._driver.finish_call(self._driver.start_call(request, deadline))
