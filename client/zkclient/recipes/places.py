@@ -5,16 +5,34 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from zk.model.errors import NoNodeError
+from zk.model.errors import APIError, NoNodeError, RuntimeInconsistencyError
 from zk.model.paths import parent
-from zk.model.replies import Created, Reply
+from zk.model.replies import Body, Created, MultiReply, Reply
 from zk.model.requests import Create, CreateMode, Multi
 from zkclient.calls import Orphaned
 from zkclient.driver import Driver
+from zkclient.errors import at_path
 from zkclient.recipes.contenders import LEAVE_SECONDS_MAX, Held, removal
 
 if TYPE_CHECKING:
     from zkclient.client import AsyncZooKeeper
+
+
+async def write(
+    client: "AsyncZooKeeper", request: Create | Multi, deadline: float, orphaned: Orphaned | None = None
+) -> Body:
+    """Make one write. Raises its refusal (of a Multi: that of the operation to blame), with the path as the user knows
+    it. `orphaned` may undo the write if its answer comes when the caller has gone."""
+    try:
+        body = (await client.driver.finish_call(client.driver.start_call(request, deadline, orphaned=orphaned))).body
+        if isinstance(body, MultiReply):
+            for result in body.results:
+                if isinstance(result, APIError) and not isinstance(result, RuntimeInconsistencyError):
+                    raise result
+    except APIError as error:
+        raise at_path(error, client.local(error.path))  # noqa: B904 - it is the same error
+    assert not isinstance(body, APIError)
+    return body
 
 
 async def create_below_containers(
@@ -25,13 +43,11 @@ async def create_below_containers(
     deadline: float,
     orphaned: Orphaned | None = None,
 ) -> Created:
-    """Create a node, and the containers above it as far as they are missing. `orphaned`, such as `undo`, is for the
-    answer that comes when the caller has gone."""
+    """Create a node, and the containers above it as far as they are missing. `orphaned` as of `write`."""
     request = Create(client.absolute(path), data, mode=mode)
     while True:
         try:
-            waiter = client.driver.start_call(request, deadline, orphaned=orphaned)
-            body = (await client.driver.finish_call(waiter)).body
+            body = await write(client, request, deadline, orphaned)
         except NoNodeError:
             await client.ensure_path(parent(path), container=True, timeout=deadline - anyio.current_time())
         else:

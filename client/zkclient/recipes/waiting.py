@@ -1,17 +1,24 @@
-"""What recipes wait with: an alarm that watches nodes for as long as somebody waits, and leaves no watch behind."""
+"""What recipes wait with: an alarm that watches nodes for as long as somebody waits, and leaves no watch behind; and
+a line of those who wait for the same."""
 
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import anyio
 
 from zk.model.errors import ZKError
 from zk.model.events import EventType, WatchEvent, WatchMode
-from zkclient.errors import OperationTimeoutError
+from zk.model.paths import join
+from zkclient.errors import LockLost, OperationTimeoutError, SessionExpiredError
+from zkclient.recipes.contenders import Contest
 from zkclient.watchers import Stream
 
 if TYPE_CHECKING:
     from zkclient.client import AsyncZooKeeper
+
+LINE = "line"  # below the path of the recipe
+T = TypeVar("T")
 
 
 class Alarm:
@@ -66,3 +73,29 @@ class Alarm:
             self._rung.set()
         elif event.type in types:
             self._rung.set()
+
+
+async def in_line(
+    client: "AsyncZooKeeper",
+    path: str,
+    attempt: Callable[[], Awaitable[T | None]],
+    watch: Callable[[Alarm], None],
+    deadline: float,
+    what: str,
+) -> T:
+    """What `attempt` gives, as soon as it gives anything. Who gets nothing stands in a line below `path`, and only the
+    first one in it watches, and tries again: what comes for one wakes one."""
+    while (found := await attempt()) is None:
+        try:
+            place = await Contest(client, join(path, LINE), "", None).acquire(timeout=deadline - anyio.current_time())
+        except (LockLost, SessionExpiredError):
+            continue  # only the place in the line is gone
+        try:
+            with Alarm(client) as alarm:
+                watch(alarm)
+                while (found := await attempt()) is None:
+                    await alarm.wait(deadline, what)
+        finally:
+            client.driver.post(place.leave())  # nobody waits for that: what was found must not be lost here
+        return found
+    return found
