@@ -59,8 +59,9 @@ class EmbeddedReplica(Replica):
         self.clients.propose(ExpireSession(session.id, session.generation))
 
     def prepare_to_jump(self) -> None:
-        """The clock is about to be put forward. Whoever is connected would have been heard of meanwhile; and empty
-        containers and TTL nodes would have been looked after."""
+        """The clock is about to be put forward. Meanwhile, whoever is connected would have been heard of, and nobody
+        else; and empty containers and TTL nodes would have been looked after."""
+        self._hear_own_clients()
         self.clients.heard.update(known.session_id for known in self._connections.values() if known.session_id)
         self._next_reap_ms = self._now_ms
 
