@@ -299,7 +299,7 @@ PLANTS = (
     plant(
         "dedup-forgotten-by-the-snapshot",
         "the answers kept for a resend are in no snapshot",
-        "equal digests, equal states, exactly once, acknowledged writes",
+        "equal digests, equal states, exactly once, acknowledged writes, halt",
         10,
         (Session, "copy", forgets_answers),
     ),
@@ -341,8 +341,8 @@ PLANTS = (
     plant(
         "quota-drift",
         "a server that loads a snapshot does not count what is in use: its quotas differ from the others'",
-        "equal digests, equal states",
-        30,
+        "equal digests, equal states, halt",
+        20,
         (Quotas, "__init__", counts_from_nothing),
     ),
     plant(
