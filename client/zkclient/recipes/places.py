@@ -58,9 +58,13 @@ async def create_below_containers(
 async def take_place(client: "AsyncZooKeeper", path: str, data: bytes, deadline: float) -> Held:
     """An ephemeral sequential node of this session's, whose loss is noticed."""
     created = await create_below_containers(client, path, data, CreateMode.EPHEMERAL_SEQUENTIAL, deadline, undo)
-    held = Held(
-        client.driver, client.local(created.path), created.path, created.stat.czxid, created.stat.ephemeral_owner
-    )
+    return await hold(client, created, deadline)
+
+
+async def hold(client: "AsyncZooKeeper", created: Created, deadline: float) -> Held:
+    """Watch over an ephemeral node that was just created; if that fails, it is removed again."""
+    stat = created.stat
+    held = Held(client.driver, client.local(created.path), created.path, stat.czxid, stat.ephemeral_owner)
     try:
         await held.confirm(deadline)
     except BaseException:

@@ -79,7 +79,32 @@ def _age(entry: PageEntry) -> tuple[str, float]:
     return entry.name[: entry.name.rindex("-")], sequence(entry.name)
 
 
-class Queue:
+class Items:
+    """What is put, one behind the other. How it is taken makes the difference: see Queue and WorkQueue."""
+
+    def __init__(self, client: "AsyncZooKeeper", path: str) -> None:
+        self._client = client
+        self._path = path
+        self._items = join(path, "items")
+
+    async def put(self, value: str | bytes, *, timeout: float | None = None) -> None:
+        """Add an item; text is stored as UTF-8. If it raises with `maybe_applied`, or is cancelled, the item is
+        withdrawn as soon as possible, unless somebody took it before."""
+        await self._put(PREFIX, value, timeout)
+
+    async def size(self, *, timeout: float | None = None) -> int:
+        """How many items there are."""
+        stat = await self._client.exists(self._items, timeout=timeout)
+        return 0 if stat is None else stat.num_children
+
+    async def _put(self, prefix: str, value: str | bytes, timeout: float | None) -> None:
+        deadline, path = self._client.deadline(timeout), join(self._items, prefix)
+        await create_below_containers(
+            self._client, path, to_bytes(value), CreateMode.PERSISTENT_SEQUENTIAL, deadline, undo
+        )
+
+
+class Queue(Items):
     """First in, first out: every item is taken by one consumer.
 
         queue = zk.Queue("/queues/mail")
@@ -97,16 +122,6 @@ class Queue:
     may be faster.
     """
 
-    def __init__(self, client: "AsyncZooKeeper", path: str) -> None:
-        self._client = client
-        self._path = path
-        self._items = join(path, "items")
-
-    async def put(self, value: str | bytes, *, timeout: float | None = None) -> None:
-        """Add an item; text is stored as UTF-8. If it raises with `maybe_applied`, or is cancelled, the item is
-        withdrawn as soon as possible, unless somebody took it before."""
-        await self._put(PREFIX, value, timeout)
-
     async def get(self, *, timeout: float | None = None) -> bytes:
         """Take the first item; wait for one, without `timeout` (seconds) for as long as it takes. Raises
         OperationTimeoutError."""
@@ -119,22 +134,11 @@ class Queue:
         seen."""
         return await self._take(self._client.deadline(timeout), "linearizable")
 
-    async def size(self, *, timeout: float | None = None) -> int:
-        """How many items wait."""
-        stat = await self._client.exists(self._items, timeout=timeout)
-        return 0 if stat is None else stat.num_children
-
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> bytes:
         return await self.get()
-
-    async def _put(self, prefix: str, value: str | bytes, timeout: float | None) -> None:
-        deadline, path = self._client.deadline(timeout), join(self._items, prefix)
-        await create_below_containers(
-            self._client, path, to_bytes(value), CreateMode.PERSISTENT_SEQUENTIAL, deadline, undo
-        )
 
     def _watch(self, alarm: Alarm) -> None:
         alarm.watch(self._items, EventType.CREATED, below=True)
