@@ -1,4 +1,5 @@
-"""What a server takes: time from process start to serving, and resident memory; empty, and with 100,000 znodes.
+"""What a server takes: time from process start to serving, and resident memory; empty, and with 100,000 znodes. And how
+long a server inside a test's process takes to start.
 
 python bench/footprint.py
 """
@@ -15,6 +16,26 @@ from pathlib import Path
 from zk.server.testing import ServerProcess, start_server
 
 LOADGEN = Path(__file__).with_name("loadgen.py")
+EMBEDDED = """
+import statistics, time
+from zkclient import ZooKeeper
+
+began = time.perf_counter()
+from zkclient.testing import EmbeddedServer
+print(f"embedded: {(time.perf_counter() - began) * 1e3:.0f} ms to import", end=", ")
+
+starts, answers = [], []
+for _ in range(20):
+    began = time.perf_counter()
+    with EmbeddedServer() as server:
+        starts.append(time.perf_counter() - began)
+        with ZooKeeper(server.hosts) as zk:
+            zk.create("/a")
+            answers.append(time.perf_counter() - began)
+median, worst = statistics.median(starts) * 1e3, max(starts) * 1e3
+print(f"{median:.1f} ms to serving (median of 20; {worst:.1f} ms at most)", end=", ")
+print(f"{statistics.median(answers) * 1e3:.1f} ms to the first answer")
+"""
 
 
 def resident_mb(pid: int) -> float:
@@ -40,6 +61,7 @@ def main() -> None:
     parser.add_argument("--znodes", type=int, default=100_000)
     parser.add_argument("--size", type=int, default=100, help="bytes of data in each")
     options = parser.parse_args()
+    subprocess.run([sys.executable, "-c", EMBEDDED], check=True)
     with tempfile.TemporaryDirectory() as directory:
         data = Path(directory) / "data"
         with timed_server(data, "empty"):
