@@ -46,7 +46,8 @@ TWINS = (
     TwinOf("recipes/election", "Leaders"),
 )
 HAND_MADE = ("Held", "WatchStream")
-WATCHING = ("DataWatch", "ChildrenWatch")  # by hand too, in watchtwins.py, and made by the client
+WATCHING = ("DataWatch", "ChildrenWatch", "NodeCache", "ChildrenCache", "TreeCache")
+"""By hand too, in watchtwins.py; the client makes them."""
 DIRECT = frozenset(twin.name for twin in TWINS if twin.run == "immediately")
 NAMES = frozenset(twin.name for twin in TWINS) | frozenset(HAND_MADE) | frozenset(WATCHING)
 

@@ -10,10 +10,12 @@ from zk.model.requests import CreateMode, GetChildren, GetData
 from zk.model.stat import Stat
 from zkclient import errors
 from zkclient.blocking import ZooKeeper
+from zkclient.caches import ChildrenCache, NodeCache, TreeCache
 from zkclient.client import AsyncZooKeeper
 from zkclient.datawatch import ChildrenWatch, DataWatch
 from zkclient.errors import *  # noqa: F403 - the whole family, by its own __all__
 from zkclient.paging import Pages
+from zkclient.picture import CacheChange
 from zkclient.probing import status_of
 from zkclient.recipes.contenders import Held
 from zkclient.recipes.election import Election, Leaders
@@ -34,6 +36,10 @@ __all__ = [
     "WatchStream",
     "DataWatch",
     "ChildrenWatch",
+    "NodeCache",
+    "ChildrenCache",
+    "TreeCache",
+    "CacheChange",
     "Pages",
     "ClientStatistics",
     "Lock",

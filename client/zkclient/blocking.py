@@ -24,6 +24,7 @@ from zk.model.requests import (
     GetData,
 )
 from zk.model.stat import Stat
+from zkclient.caches import NODES_MAX
 from zkclient.client import CHANCE, DEFAULT_HOSTS, AsyncZooKeeper
 from zkclient.connecting import Connect, over_tcp
 from zkclient.datawatch import ChildrenFunction, DataFunction
@@ -44,7 +45,7 @@ from zkclient.recipes.semaphore import Semaphore as AsyncSemaphore
 from zkclient.results import NodeData
 from zkclient.threads import immediately
 from zkclient.twins import ContestTwin, Held, RLockTwin, ThreadClient, TransactionTwin, Twin
-from zkclient.watchtwins import ChildrenWatch, DataWatch
+from zkclient.watchtwins import ChildrenCache, ChildrenWatch, DataWatch, NodeCache, TreeCache
 
 
 class ZooKeeper(ThreadClient):
@@ -348,6 +349,18 @@ class ZooKeeper(ThreadClient):
     def ChildrenWatch(self, path: str, func: ChildrenFunction | None = None) -> ChildrenWatch:
         """See `zkclient.ChildrenWatch`."""
         return ChildrenWatch(self, path, func)
+
+    def NodeCache(self, path: str, *, timeout: float | None = None) -> NodeCache:
+        """See `zkclient.NodeCache`."""
+        return NodeCache(self, path, timeout=timeout)
+
+    def ChildrenCache(self, path: str, *, nodes_max: int = NODES_MAX, timeout: float | None = None) -> ChildrenCache:
+        """See `zkclient.ChildrenCache`."""
+        return ChildrenCache(self, path, nodes_max=nodes_max, timeout=timeout)
+
+    def TreeCache(self, path: str, *, nodes_max: int = NODES_MAX, timeout: float | None = None) -> TreeCache:
+        """See `zkclient.TreeCache`."""
+        return TreeCache(self, path, nodes_max=nodes_max, timeout=timeout)
 
     def Lock(self, path: str, *, identifier: str = "", timeout: float | None = None) -> Lock:
         """See `zkclient.Lock`."""

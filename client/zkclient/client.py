@@ -14,6 +14,7 @@ from zk.model.chance import Chance
 from zk.model.events import WatchMode
 from zk.model.record import SessionId, Zxid
 from zk.model.requests import AddAuth, CloseSession, CreateMode
+from zkclient.caches import NODES_MAX, ChildrenCache, NodeCache, TreeCache
 from zkclient.connecting import Connect, over_tcp, over_tls
 from zkclient.datawatch import ChildrenFunction, ChildrenWatch, DataFunction, DataWatch
 from zkclient.driver import Driver
@@ -164,6 +165,22 @@ class AsyncZooKeeper(Operations):
     def ChildrenWatch(self, path: str, func: ChildrenFunction | None = None) -> ChildrenWatch:  # noqa: N802 - kazoo's name
         """See `zkclient.ChildrenWatch`."""
         return ChildrenWatch(self, path, func)
+
+    def NodeCache(self, path: str, *, timeout: float | None = None) -> NodeCache:  # noqa: N802 - as the class
+        """See `zkclient.NodeCache`."""
+        return NodeCache(self, path, timeout=timeout)
+
+    def ChildrenCache(  # noqa: N802 - as the class
+        self, path: str, *, nodes_max: int = NODES_MAX, timeout: float | None = None
+    ) -> ChildrenCache:
+        """See `zkclient.ChildrenCache`."""
+        return ChildrenCache(self, path, nodes_max=nodes_max, timeout=timeout)
+
+    def TreeCache(  # noqa: N802 - as the class
+        self, path: str, *, nodes_max: int = NODES_MAX, timeout: float | None = None
+    ) -> TreeCache:
+        """See `zkclient.TreeCache`."""
+        return TreeCache(self, path, nodes_max=nodes_max, timeout=timeout)
 
     # ---- recipes
 

@@ -85,6 +85,13 @@ class LockLost(ZKError):  # noqa: N818 - an event in the life of a lock, not a m
         return f"{self.path}: {self.reason}; another may hold it now"
 
 
+class TooManyNodesError(ZKError):
+    """There are more nodes below a path than the cache of it may keep (`nodes_max`)."""
+
+    def __init__(self, nodes: int, nodes_max: int) -> None:
+        super().__init__(f"a cache would have {nodes} nodes; its nodes_max is {nodes_max}")
+
+
 def at_path(error: APIError, path: str) -> APIError:
     """The same error, about `path`: as the caller knows it, not as the service does."""
     error.path = path
@@ -100,6 +107,7 @@ __all__ = [
     "ClientClosedError",
     "TransactionFailed",
     "LockLost",
+    "TooManyNodesError",
     "APIError",
     "AuthFailedError",
     "BadArgumentsError",

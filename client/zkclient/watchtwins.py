@@ -2,10 +2,18 @@
 could be called as they are."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, ItemsView, Iterator, Mapping, ValuesView
 from concurrent.futures import Future
 from functools import partial
+from types import TracebackType
+from typing import Self, TypeVar
 
+from zk.model.record import Zxid
+from zkclient.caches import NODES_MAX, Cache, Listener
+from zkclient.caches import Changes as AsyncChanges
+from zkclient.caches import ChildrenCache as AsyncChildrenCache
+from zkclient.caches import NodeCache as AsyncNodeCache
+from zkclient.caches import TreeCache as AsyncTreeCache
 from zkclient.client import AsyncZooKeeper
 from zkclient.datawatch import (
     C,
@@ -19,8 +27,14 @@ from zkclient.datawatch import (
     data_feed,
     follow,
 )
+from zkclient.picture import CacheChange
+from zkclient.results import NodeData
 from zkclient.threads import Session
-from zkclient.twins import ThreadClient
+from zkclient.twins import ThreadClient, Twin
+
+T = TypeVar("T")
+K = TypeVar("K", bound=Cache)
+M = TypeVar("M", AsyncTreeCache, AsyncChildrenCache)
 
 
 def watch(session: Session, make: Callable[[AsyncZooKeeper], Feed[V]], function: Callable[..., object]) -> None:
@@ -37,9 +51,6 @@ def watch(session: Session, make: Callable[[AsyncZooKeeper], Feed[V]], function:
     async def go_on(client: AsyncZooKeeper, feed: Feed[V]) -> None:
         client.driver.start_task(follow, feed, function, partial(_call_in_thread, session))
 
-    async def end(feed: Feed[V]) -> None:
-        feed.close()
-
     session.running()
     client = session.client
     feed, arguments = session.run(begin(client))
@@ -47,7 +58,7 @@ def watch(session: Session, make: Callable[[AsyncZooKeeper], Feed[V]], function:
     try:
         goes_on = function(*arguments[: arguments_max(function)]) is not False
     finally:
-        session.run(go_on(client, feed) if goes_on else end(feed))
+        session.run(go_on(client, feed) if goes_on else _at_once(feed.close))
 
 
 async def _call_in_thread(session: Session, function: Callable[..., object], arguments: tuple[object, ...]) -> object:
@@ -111,3 +122,154 @@ class ChildrenWatch:
         """Begin to watch; gives `function` back."""
         watch(self._session, lambda client: children_feed(client, self._path), function)
         return function
+
+
+class Changes(Twin[AsyncChanges]):
+    """An iterator of the changes of a cache. It ends when the cache is closed, and raises what else ends it."""
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> CacheChange:
+        try:
+            return self._session.run(self._inner.__anext__())
+        except StopAsyncIteration:
+            raise StopIteration from None
+
+
+async def _at_once(do: Callable[[], T]) -> T:
+    """`do` in the loop's thread."""
+    return do()
+
+
+class CacheTwin(Twin[K]):
+    """What the caches have in common. A forked child enters a cache of its own anew."""
+
+    def __init__(self, session: Session, make: Callable[[AsyncZooKeeper], K]) -> None:
+        super().__init__(session, make)
+        self._told: dict[Listener, Listener] = {}
+
+    def __enter__(self) -> Self:
+        """Begin, and wait until everything is there. Raises OperationTimeoutError, TooManyNodesError, or what the
+        service refuses."""
+        self._session.running()
+        self._session.run(self._inner.__aenter__())
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._session.run(self._inner.__aexit__(None, None, None))
+
+    @property
+    def path(self) -> str:
+        return self._inner.path
+
+    @property
+    def zxid(self) -> Zxid:
+        """Every change up to this one is shown."""
+        return self._inner.zxid
+
+    @property
+    def exact(self) -> bool:
+        """Whether all that is shown is as it was at `zxid`, at one instant. See `TreeCache`."""
+        return self._inner.exact
+
+    def wait_until(self, zxid: Zxid | int, *, timeout: float | None = None) -> None:
+        """Return when everything up to `zxid` is shown, which is of a transaction that is done: a `stat.mzxid`, the
+        `last_zxid` of any client. Raises OperationTimeoutError, or what has ended the cache."""
+        self._session.run(self._inner.wait_until(zxid, timeout=timeout))
+
+    def add_listener(self, listener: Listener) -> None:
+        """Call `listener` with every change from here on, in the thread of the client's callbacks, where it may use the
+        client."""
+        told = self._told[listener] = partial(self._session.callbacks.call, listener)
+        self._session.run(_at_once(partial(self._inner.add_listener, told)))
+
+    def remove_listener(self, listener: Listener) -> None:
+        told = self._told.pop(listener, None)
+        if told is not None:
+            self._session.run(_at_once(partial(self._inner.remove_listener, told)))
+
+    def changes(self) -> Changes:
+        """An iterator of the changes from here on. To a slow consumer several changes of a node become one."""
+        return Changes._of(self._session, self._session.run(_at_once(self._inner.changes)))
+
+
+class MappingTwin(CacheTwin[M], Mapping[str, NodeData]):
+    """A mapping that changes while a thread looks at it: what belongs together is to be taken from one `snapshot`."""
+
+    def __getitem__(self, key: str) -> NodeData:
+        return self._inner[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.snapshot())
+
+    def __len__(self) -> int:
+        return len(self._inner)
+
+    def snapshot(self) -> dict[str, NodeData]:
+        """All of it, as it is at one instant."""
+        return self._session.run(_at_once(partial(dict[str, NodeData], self._inner)))
+
+    def items(self) -> ItemsView[str, NodeData]:
+        return self.snapshot().items()
+
+    def values(self) -> ValuesView[NodeData]:
+        return self.snapshot().values()
+
+
+class TreeCache(MappingTwin[AsyncTreeCache]):
+    """`path` and all below it, as a mapping from paths to nodes, kept up to date.
+
+        with zk.TreeCache("/config") as cache:
+            print(cache["/config/db"])
+            for change in cache.changes():
+                print(change.type.name, change.path, change.new)
+
+    All is as of the TreeCache for coroutines; `snapshot()` is one state, which can be looked at in peace.
+    """
+
+    def __init__(
+        self, client: ThreadClient, path: str, *, nodes_max: int = NODES_MAX, timeout: float | None = None
+    ) -> None:
+        super().__init__(client._session, lambda made: AsyncTreeCache(made, path, nodes_max=nodes_max, timeout=timeout))
+
+    def children(self, path: str) -> tuple[str, ...]:
+        """The sorted names of the children of `path`."""
+        return self._session.run(_at_once(partial(self._inner.children, path)))
+
+
+class ChildrenCache(MappingTwin[AsyncChildrenCache]):
+    """The children of `path`, as a mapping from names to nodes, kept up to date. A missing node has none.
+
+        with zk.ChildrenCache("/workers") as workers:
+            for name, node in workers.items():
+                print(name, node)
+
+    All else is as of TreeCache. The changes of `path` itself are told too.
+    """
+
+    def __init__(
+        self, client: ThreadClient, path: str, *, nodes_max: int = NODES_MAX, timeout: float | None = None
+    ) -> None:
+        super().__init__(
+            client._session, lambda made: AsyncChildrenCache(made, path, nodes_max=nodes_max, timeout=timeout)
+        )
+
+
+class NodeCache(CacheTwin[AsyncNodeCache]):
+    """One node, kept up to date: `cache.node` is its data and stat, None while it is missing.
+
+        with zk.NodeCache("/config") as config:
+            print(config.node)
+
+    All else is as of TreeCache.
+    """
+
+    def __init__(self, client: ThreadClient, path: str, *, timeout: float | None = None) -> None:
+        super().__init__(client._session, lambda made: AsyncNodeCache(made, path, timeout=timeout))
+
+    @property
+    def node(self) -> NodeData | None:
+        return self._inner.node
