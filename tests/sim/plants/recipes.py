@@ -84,11 +84,11 @@ def forgets_what_was_created(reply: Reply) -> None:
     return None
 
 
-async def leaves_nothing_to_do(self: Contest, deadline: float) -> Held:
+async def leaves_nothing_to_do(self: Contest, deadline: float, *, wait: bool = True) -> Held:
     """Given up: the contender is forgotten, and not removed."""
     token = giving_up.set(True)  # seen by this task alone: other tasks release in the meantime
     try:
-        return await acquire(self, deadline)
+        return await acquire(self, deadline, wait=wait)
     finally:
         giving_up.reset(token)
 
