@@ -27,6 +27,7 @@ from zkclient.connecting import UNREACHABLE, Connect, reason_of
 from zkclient.errors import ClientClosedError
 from zkclient.hosts import split_host
 from zkclient.machine import Close, Machine, Notify, Open, Settled, StateChanged
+from zkclient.quick import QuickStream
 from zkclient.results import State
 from zkclient.watchers import Notified, Stream
 
@@ -67,6 +68,7 @@ class Driver(Caller):
         self._tasks: TaskGroup | None = None
         self._timer: anyio.CancelScope | None = None
         self._connection: anyio.CancelScope | None = None
+        self._quick: QuickStream | None = None  # the connection, if it can send without waiting
         self._outgoing: anyio.Event | None = None  # set when there is something to send; None while nobody sends
         self._rescheduled: anyio.Event | None = None  # set when the timer is to look again
         self._sleeping_until_ms = inf
@@ -202,8 +204,11 @@ class Driver(Caller):
         machine = self.machine
         while self._forgotten:
             machine.unwatch(self._forgotten.popleft())
-        if machine.has_outgoing and self._outgoing is not None:
-            self._outgoing.set()
+        if machine.has_outgoing:
+            if self._quick is not None and machine.pending_calls == 1:
+                self._quick.write(machine.take_outgoing())  # there is nothing to gather it with
+            elif self._outgoing is not None:
+                self._outgoing.set()
         if machine.has_actions and not self._performing:
             self._perform()
         if machine.wake_ms < self._sleeping_until_ms and self._rescheduled is not None:
@@ -261,11 +266,14 @@ class Driver(Caller):
                 reason = reason_of(error)
             else:
                 self.socket = socket = stream.extra(SocketAttribute.raw_socket, None)
+                self._quick = quick = stream if isinstance(stream, QuickStream) else None
                 try:
                     await self._converse(stream, scope)
                 finally:
                     if self.socket is socket:
                         self.socket = None
+                    if self._quick is quick:
+                        self._quick = None
                     await anyio.aclose_forcefully(stream)
         if not scope.cancel_called:
             self.machine.disconnected(anyio.current_time() * 1000, reason)

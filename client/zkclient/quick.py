@@ -1,0 +1,91 @@
+"""A TCP connection on asyncio, for many small messages.
+
+anyio's own stops and starts reading around every message, and lets other tasks run behind every one that it sends:
+together about as much work as a call needs otherwise. This one does neither. Read `connecting` next.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import anyio
+from anyio.abc import ByteStream, SocketAttribute
+
+BUFFER_BYTES = 256 * 1024
+
+
+class QuickStream(asyncio.BufferedProtocol, ByteStream):
+    """Made by `loop.create_connection`. One task receives, one sends."""
+
+    def __init__(self) -> None:
+        self._transport: asyncio.Transport
+        self._buffer = bytearray(BUFFER_BYTES)
+        self._filled = 0  # bytes of the buffer that nobody has taken yet
+        self._arrived = asyncio.Event()  # something, or the end
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self._ended = False
+
+    # ---- the stream
+
+    def write(self, data: bytes) -> None:
+        """Send without waiting, behind what was sent before. If the connection is gone, so is the data."""
+        self._transport.write(data)
+
+    async def send(self, item: bytes) -> None:
+        self._transport.write(item)
+        if not self._writable.is_set():
+            await self._writable.wait()
+        if self._ended:
+            raise anyio.BrokenResourceError
+
+    async def receive(self, max_bytes: int = BUFFER_BYTES) -> bytes:
+        """All that has come, if that is not more than `max_bytes`."""
+        while not self._filled:
+            if self._ended:
+                raise anyio.EndOfStream
+            self._arrived.clear()
+            await self._arrived.wait()
+        taken = min(self._filled, max_bytes)
+        data = bytes(memoryview(self._buffer)[:taken])
+        if self._filled == BUFFER_BYTES:
+            self._transport.resume_reading()
+        self._buffer[: self._filled - taken] = self._buffer[taken : self._filled]
+        self._filled -= taken
+        return data
+
+    async def send_eof(self) -> None:
+        self._transport.write_eof()
+
+    async def aclose(self) -> None:
+        self._transport.abort()
+
+    @property
+    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:  # as anyio types its own
+        return {SocketAttribute.raw_socket: lambda: self._transport.get_extra_info("socket")}
+
+    # ---- for the event loop
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return memoryview(self._buffer)[self._filled :]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._filled += nbytes
+        if self._filled == BUFFER_BYTES:
+            self._transport.pause_reading()  # until somebody takes it
+        self._arrived.set()
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._ended = True
+        self._arrived.set()
+        self._writable.set()
