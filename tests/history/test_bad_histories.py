@@ -192,6 +192,14 @@ def test_an_unknown_write_may_show_or_not() -> None:
     check(History((BEGIN, unknown, *late)))
 
 
+def test_unknown_writes_to_two_nodes_may_both_be_what_a_multi_finds() -> None:
+    """Found in a simulated run, seed 100746: the search had looked for one only."""
+    unknown = (lost("p", 2, SetData(A, b"1")), lost("q", 2, Create(B, b"2")))
+    both = Multi((SetData(A, b"3", 1), SetData(B, b"4", 0)))
+    found = MultiReply((StatReply(stat(1, 4, 2)), StatReply(stat(3, 4, 1))))
+    check(History((BEGIN, *unknown, call("r", (3, 4), both, 4, found))))
+
+
 def test_unknown_writes_that_nobody_saw_explain_a_version() -> None:
     unknown = [lost(f"p{number}", 2, SetData(A, b"%d" % number)) for number in range(12)]
     check(History((BEGIN, *unknown, sets("q", (3, 4), b"x", 20, 10))))

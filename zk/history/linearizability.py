@@ -30,6 +30,7 @@ SHOWN = 8
 NEVER_SHOWN = b"(a value that no read shows)"
 
 _State = tuple[Node | None, ...]
+_Owed = frozenset[frozenset[str]]
 _Shown = Mapping[tuple[str, bytes], Zxid]
 """The values that reads show, by path, with the zxids of their writes as the reads have it."""
 
@@ -92,10 +93,11 @@ def _shown(history: History) -> _Shown:
 class _Place:
     """Where the search stands: every answered operation before number `low` is ordered, and those whose bits are set
     in `ahead`, counted from there; of the unknown ones, those whose bits are set in `taken`. `nodes`: what came of it.
-    `near`: the next operation has to be at one of these paths; empty: anywhere. `newest_us`: the latest call so far.
+    `owed`: the paths of writes of unknown outcome that must matter to what comes next. `newest_us`: the latest call so
+    far.
     """
 
-    __slots__ = ("ahead", "low", "near", "newest_us", "nodes", "operation", "taken", "tried", "untried")
+    __slots__ = ("ahead", "low", "newest_us", "nodes", "operation", "owed", "taken", "tried", "untried")
 
     def __init__(
         self,
@@ -103,7 +105,7 @@ class _Place:
         ahead: int,
         taken: int,
         nodes: _State,
-        near: frozenset[str],
+        owed: _Owed,
         newest_us: int,
         operation: Operation | None,
     ) -> None:
@@ -112,7 +114,7 @@ class _Place:
         self.newest_us = newest_us
         self.taken = taken
         self.nodes = nodes
-        self.near = near
+        self.owed = owed
         self.operation = operation  # the last one ordered
         self.untried: Iterator[int] | None = None
         self.tried: set[_State] = set()  # what writes of unknown outcome made of it
@@ -135,7 +137,7 @@ class _Search:
         states_max: int,
     ) -> None:
         self.states = 0
-        self._been: dict[tuple[int, int, _State, frozenset[str]], list[int]] = {}
+        self._been: dict[tuple[int, int, _State, _Owed], list[int]] = {}
         self._paths = paths
         self._states_max = states_max
         in_order = sorted(operations, key=lambda operation: operation.called_us)
@@ -183,7 +185,7 @@ class _Search:
 
     def _is_new(self, place: _Place) -> bool:
         """Whether nobody has been there, nor had more writes of unknown outcome left there."""
-        been = self._been.setdefault((place.low, place.ahead, place.nodes, place.near), [])
+        been = self._been.setdefault((place.low, place.ahead, place.nodes, place.owed), [])
         if any(taken & place.taken == taken for taken in been):
             return False
         if self.states >= self._states_max:
@@ -213,10 +215,22 @@ class _Search:
                 continue
             if self._may_come(place, index):
                 found.append(len(answered) + index)
-        if place.near:
-            found = [number for number in found if not place.near.isdisjoint(self._operations[number].paths)]
+        if place.owed:
+            found = [number for number in found if self._pays(place.owed, number, found)]
         found.sort(key=self._hope.__getitem__)
         return found
+
+    def _pays(self, owed: _Owed, number: int, found: Sequence[int]) -> bool:
+        """Whether operation `number` concerns what the writes before it did; or is another such write, and something
+        that may come next concerns both."""
+        paths = self._operations[number].paths
+        if number < len(self._answered):
+            return not any(one.isdisjoint(paths) for one in owed)
+        near = frozenset().union(*owed)
+        if not near.isdisjoint(paths):
+            return True
+        others = [self._operations[other].paths for other in found if other != number]
+        return any(not near.isdisjoint(other) and not set(paths).isdisjoint(other) for other in others)
 
     def _may_come(self, place: _Place, index: int) -> bool:
         """Whether a write of unknown outcome is still to come, perhaps."""
@@ -237,9 +251,12 @@ class _Search:
         newest_us = max(place.newest_us, operation.called_us)
         if number >= len(self._answered):
             taken = place.taken | 1 << number - len(self._answered)
-            # Where it makes no difference, it comes later: so it comes right before something that it does concern.
-            near = frozenset(operation.paths if operation.returned_us == FOR_EVER_US else ())
-            return _Place(place.low, place.ahead, taken, nodes, near, newest_us, operation)
+            # Where it makes no difference, it comes later: so what it does concern comes right behind it, or behind
+            # other such writes.
+            owed = {one for one in place.owed if one.isdisjoint(operation.paths)}
+            if operation.returned_us == FOR_EVER_US:
+                owed.add(frozenset(operation.paths))
+            return _Place(place.low, place.ahead, taken, nodes, frozenset(owed), newest_us, operation)
         low, ahead = place.low, place.ahead | 1 << number - place.low
         while ahead & 1:
             low += 1
