@@ -11,7 +11,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from contextlib import suppress
 from contextvars import Context
 from functools import partial
@@ -24,7 +24,7 @@ from weakref import WeakSet
 from zk.model.requests import ClientRequest
 from zkclient.calling import Caller, Waiter
 from zkclient.calls import Orphaned, Outcome, Pending
-from zkclient.client import AsyncZooKeeper
+from zkclient.client import CLOSE_SECONDS_MAX, AsyncZooKeeper
 from zkclient.driver import Driver
 from zkclient.errors import ClientClosedError
 from zkclient.results import State
@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 
 
 Listener = Callable[[State], object]
+EXIT_SECONDS_MAX = CLOSE_SECONDS_MAX + 1.0  # what the end of the process waits for all clients together
 ALIVE_SECONDS = 5.0  # how often who waits looks whether there is still a thread to wait for
 
 
@@ -72,11 +73,16 @@ class LoopThread:
         # In a context of its own: the caller's may say that an event loop of another kind runs, which is not this one.
         future: Future[T] = Context().run(asyncio.run_coroutine_threadsafe, coroutine, self.loop)
         try:
-            while not wait((future,), ALIVE_SECONDS).done:
-                self.must_be_alive()
-            return future.result()
+            while True:
+                try:
+                    return future.result(ALIVE_SECONDS)
+                except TimeoutError:
+                    if future.done():
+                        return future.result()
+                    self.must_be_alive()
         except BaseException:
             future.cancel()
+            _stay_if_exiting()
             raise
 
     def must_be_alive(self) -> None:
@@ -160,7 +166,8 @@ class Session:
         self.thread: LoopThread | None = None
         self.closed: bool = False
         self._life: asyncio.Task[None] | None = None
-        self._closing: asyncio.Event | None = None
+        self._entered = asyncio.Event()
+        self._closing = asyncio.Event()
         self.client.add_listener(self._state_changed)
 
     def add_listener(self, listener: Listener) -> None:
@@ -181,7 +188,8 @@ class Session:
         if thread is None or self.closed:
             with self._changing:
                 if self.closed:
-                    raise closed()
+                    _stay_if_exiting()
+                    raise ClientClosedError("the client is closed")
                 if self.thread is None:
                     thread = _loop_thread()
                     thread.run(self._enter())
@@ -200,19 +208,15 @@ class Session:
 
     def close(self) -> None:
         """End the session, if it ever began."""
-        thread = self.thread
-        if thread is not None:
-            thread.must_not_be_current()
-        if self.begin_close() and thread is not None:
-            thread.run(self.leave())
-        self.callbacks.close()
-
-    def begin_close(self) -> bool:
-        """Take no more calls. Whether there is something to `leave`."""
+        if self.thread is not None:
+            self.thread.must_not_be_current()
         with self._changing:
-            begun = self.thread is not None and not self.closed
+            if self.closed:
+                return
             self.closed = True
-            return begun
+        if self.thread is not None:
+            self.thread.run(self.leave())
+        self.callbacks.close()
 
     def forked(self) -> None:
         """In the child: forget what is the parent's."""
@@ -225,27 +229,25 @@ class Session:
         self.closed = closed
 
     async def _enter(self) -> None:
-        entered = asyncio.Event()
-        self._closing = asyncio.Event()
-        self._life = asyncio.get_running_loop().create_task(self._live(entered, self._closing))
-        await entered.wait()
+        if self._life is None:  # otherwise who began it was interrupted
+            self._life = asyncio.get_running_loop().create_task(self._live())
+        await self._entered.wait()
 
-    async def _live(self, entered: asyncio.Event, closing: asyncio.Event) -> None:
+    async def _live(self) -> None:
         try:
             async with self.client:
-                entered.set()
-                await closing.wait()
+                self._entered.set()
+                await self._closing.wait()
         except Exception:
             log.exception("a client failed, and is closed now")
         finally:
-            entered.set()
+            self._entered.set()
 
     async def leave(self) -> None:
         """In the loop: end the session."""
-        assert self._closing is not None
-        assert self._life is not None
         self._closing.set()
-        await self._life
+        if self._life is not None:
+            await self._life
 
 
 _sessions: "WeakSet[Session]" = WeakSet()
@@ -284,22 +286,24 @@ def _at_exit() -> None:
     """Programs that don't close their clients get their sessions ended all the same, so far as that is quick."""
     global _exiting
     _exiting = True
-    left = [session for session in tuple(_sessions) if session.begin_close()]
+    left = [session for session in tuple(_sessions) if session.thread is not None and not session.closed]
+    for session in left:
+        session.closed = True
     if left:
+        leaving = asyncio.run_coroutine_threadsafe(_leave_all(left), _loop_thread().loop)
         with suppress(Exception):
-            _loop_thread().run(_leave_all(left))
+            leaving.result(EXIT_SECONDS_MAX)
 
 
 async def _leave_all(sessions: Sequence[Session]) -> None:
     await asyncio.gather(*(session.leave() for session in sessions))
 
 
-def closed() -> ClientClosedError:
-    """What a call of a closed client raises. When the program ends under a daemon thread, this is no error of that
-    thread: it stops here, as it is about to anyway."""
+def _stay_if_exiting() -> None:
+    """For who is about to hear that the client is closed. If the program ends under a daemon thread, that is no error
+    of the thread: it stops here, as it would at any moment."""
     if _exiting and threading.current_thread().daemon:
         threading.Event().wait()
-    return ClientClosedError("the client is closed")
 
 
 os.register_at_fork(after_in_child=_forked)
@@ -326,8 +330,8 @@ class ThreadWaiter:
     async def wait(self) -> None:
         while not self._lock.acquire(timeout=ALIVE_SECONDS):
             self.thread.must_be_alive()
-        if isinstance(self.outcome, ClientClosedError) and _exiting:
-            raise closed()
+        if isinstance(self.outcome, ClientClosedError):
+            _stay_if_exiting()
 
 
 class ThreadCaller(Caller):

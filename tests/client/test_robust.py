@@ -1,0 +1,415 @@
+"""The client for threads in real programs: interrupted, forked, called from everywhere, and at the end of the process.
+
+Programs run as such, with every warning an error: what they print on stderr is what they complain about.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from queue import SimpleQueue
+from time import monotonic
+
+import anyio
+import pytest
+from anyio.abc import ByteStream
+from zkclient import ClientClosedError, ConnectionLossError, State, ZooKeeper
+
+from zk.server.testing import ServerProcess, free_ports, start_server
+
+STRICT = (sys.executable, "-X", "dev", "-W", "error")
+
+
+@pytest.fixture
+def hosts(server: ServerProcess, corner: str) -> str:
+    return f"{server.address}{corner}"
+
+
+@pytest.fixture
+def zk(hosts: str) -> Iterator[ZooKeeper]:
+    with ZooKeeper(hosts) as zk:
+        zk.ensure_path("/")
+        yield zk
+
+
+def run(program: str | Path, *arguments: str, within: float = 20.0) -> str:
+    """The output of a program that ends well, in time, and without a word on stderr."""
+    began = monotonic()
+    what = (str(program),) if isinstance(program, Path) else ("-c", textwrap.dedent(program))
+    ended = subprocess.run([*STRICT, *what, *arguments], capture_output=True, text=True, check=False, timeout=60)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert monotonic() - began < within
+    return ended.stdout
+
+
+def in_threads(count: int, work: Callable[[int], object]) -> None:
+    """Do `work` in so many threads at once; what one raises is raised."""
+    errors: SimpleQueue[BaseException | None] = SimpleQueue()
+
+    def one(number: int) -> None:
+        try:
+            work(number)
+        except BaseException as error:
+            errors.put(error)
+        else:
+            errors.put(None)
+
+    for number in range(count):
+        threading.Thread(target=one, args=(number,), daemon=True).start()
+    for _ in range(count):
+        error = errors.get(timeout=60)
+        if error is not None:
+            raise error
+
+
+# ---- threads
+
+
+def test_sixteen_threads_call_one_client(zk: ZooKeeper) -> None:
+    def work(number: int) -> None:
+        path = f"/n{number}"
+        for turn in range(25):
+            zk.put(path, str(turn))
+            assert str(zk.get(path)) == str(turn)
+            zk.update("/", lambda data: str(int(data or b"0") + 1))
+            if turn % 5 == 0:
+                with zk.transaction() as txn:
+                    txn.create(f"{path}/x").delete(f"{path}/x")
+                with zk.Lock("/lock"):
+                    assert zk.exists(path) is not None
+        assert path[1:] in zk.get_children("/")
+
+    in_threads(16, work)
+    assert int(str(zk.get("/"))) == 16 * 25
+
+
+def test_two_hundred_clients_live_in_one_process(hosts: str, zk: ZooKeeper) -> None:
+    began = threading.active_count()
+    clients = [ZooKeeper(hosts) for _ in range(200)]
+    in_threads(
+        10, lambda number: [client.create("/c-", ephemeral=True, sequence=True) for client in clients[number::10]]
+    )
+    assert len({client.session_id for client in clients}) == 200
+    assert zk.exists("/").num_children == 200  # type: ignore[union-attr]  # it is there
+    assert threading.active_count() <= began + 1, "no thread per client, unless it has callbacks"
+    for client in clients:
+        client.close()
+    assert zk.get_children("/", read="linearizable") == ()
+
+
+def test_callbacks_and_listeners_may_call_the_client(zk: ZooKeeper, hosts: str) -> None:
+    seen: SimpleQueue[object] = SimpleQueue()
+    with ZooKeeper(hosts) as other:
+        other.add_listener(lambda state: seen.put((state, other.exists("/") is not None)))
+        other.start()
+        assert seen.get(timeout=10) == (State.CONNECTED, True)
+        other.exists("/a", watch=lambda event: seen.put((event.path, other.create("/b"))))
+        zk.create("/a", "1")
+        assert seen.get(timeout=10) == ("/a", "/b")
+    assert zk.exists("/b") is not None
+
+
+def test_a_callback_that_fails_takes_no_other_with_it(zk: ZooKeeper, caplog: pytest.LogCaptureFixture) -> None:
+    seen: SimpleQueue[str] = SimpleQueue()
+    zk.exists("/a", watch=lambda _: sys.exit("what a callback should not do"))
+    zk.exists("/a", watch=lambda event: seen.put(event.path))
+    zk.create("/a")
+    assert seen.get(timeout=10) == "/a"
+    assert "a callback failed" in caplog.text
+
+
+def test_a_listener_that_was_removed_hears_nothing(zk: ZooKeeper) -> None:
+    heard: list[State] = []
+    zk.add_listener(heard.append)
+    zk.remove_listener(heard.append)
+    zk.remove_listener(heard.append)
+    zk.close()
+    assert heard == []
+
+
+# ---- starting and failing
+
+
+def test_start_waits_for_a_session_and_stop_ends_it(hosts: str) -> None:
+    zk = ZooKeeper(hosts)
+    zk.start()
+    states = [zk.state]
+    zk.stop()
+    zk.close()
+    assert [*states, zk.state] == [State.CONNECTED, State.CLOSED]
+    with pytest.raises(ClientClosedError):
+        zk.start()
+
+
+def test_a_client_that_never_connects_says_within_its_timeout_which_hosts_it_tried() -> None:
+    one, other = free_ports(2)
+    with ZooKeeper(f"127.0.0.1:{one},127.0.0.1:{other}", timeout=0.3) as zk:
+        began = monotonic()
+        with pytest.raises(ConnectionLossError) as caught:
+            zk.start()
+        assert monotonic() - began < 1
+    assert f"127.0.0.1:{one}: Connection refused" in str(caught.value)
+    assert f"127.0.0.1:{other}: Connection refused" in str(caught.value)
+
+
+def test_a_client_whose_loop_fails_raises_instead_of_hanging(hosts: str, caplog: pytest.LogCaptureFixture) -> None:
+    async def connect(host: str, port: int) -> None:
+        raise TypeError("a defect in somebody's function")
+
+    with ZooKeeper(hosts, connect=connect) as zk:  # type: ignore[arg-type]  # that is the point
+        for _ in range(2):
+            with pytest.raises(ClientClosedError):
+                zk.get("/")
+    assert "a defect in somebody's function" in caplog.text
+
+
+def test_a_call_in_the_clients_own_thread_is_refused(hosts: str, caplog: pytest.LogCaptureFixture) -> None:
+    async def connect(host: str, port: int) -> None:
+        client.get("/")
+
+    with ZooKeeper(hosts, connect=connect) as client, pytest.raises(ClientClosedError):  # type: ignore[arg-type]  # a defect
+        client.get("/")
+    assert "would wait for itself" in caplog.text
+
+
+# ---- signals
+
+
+def interrupted(wait: Callable[[], object]) -> None:
+    """Press Ctrl-C while the main thread waits."""
+    timer = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        wait()
+    timer.join()
+
+
+def test_an_interrupt_ends_the_wait_and_leaves_the_client_usable(zk: ZooKeeper, hosts: str) -> None:
+    with ZooKeeper(hosts) as other, other.Lock("/lock") as held:
+        interrupted(lambda: next(zk.watch("/")))
+        interrupted(lambda: zk.Lock("/lock").acquire())
+        assert zk.exists("/") is not None
+        held.check()
+    assert zk.Lock("/lock").contenders() == ()
+
+
+def test_an_interrupt_ends_a_call_that_was_not_sent_yet(hosts: str, zk: ZooKeeper) -> None:
+    reachable = threading.Event()
+
+    async def connect(host: str, port: int) -> ByteStream:
+        while not reachable.is_set():
+            await anyio.sleep(0.01)
+        return await anyio.connect_tcp(host, port)
+
+    with ZooKeeper(hosts, connect=connect) as late:
+        interrupted(lambda: late.create("/a"))
+        interrupted(lambda: late.transaction().create("/b").commit())
+        reachable.set()
+        assert late.get_children("/") == ()
+
+
+def test_signals_at_any_moment_leave_the_client_usable(hosts: str) -> None:
+    run(
+        f"""
+        import random, signal, warnings
+        from zkclient import ZooKeeper
+
+        # between the making of a coroutine and handing it over there is no place that a signal could not come to
+        warnings.filterwarnings("ignore", "coroutine .* was never awaited")
+
+        class Alarm(Exception):
+            pass
+
+        def ring(number, frame):
+            raise Alarm
+
+        chance = random.Random(1)
+        signal.signal(signal.SIGALRM, ring)
+        for _ in range(5):
+            with ZooKeeper("{hosts}") as zk:
+                for _ in range(30):
+                    try:
+                        signal.setitimer(signal.ITIMER_REAL, chance.uniform(1e-4, 5e-3))
+                        while True:
+                            zk.ensure_path("/")
+                            zk.Lock("/lock").contenders()
+                            with zk.transaction() as txn:
+                                txn.create("/x-", sequence=True, ephemeral=True)
+                    except Alarm:
+                        zk.ensure_path("/")
+        """
+    )
+
+
+# ---- fork
+
+
+def in_child(work: Callable[[], object]) -> str:
+    """What `work` gives in a forked child, as text."""
+    reader, writer = os.pipe()
+    if (child := os.fork()) == 0:
+        said = "nothing"
+        try:
+            said = str(work())
+        except BaseException as error:
+            said = repr(error)
+        finally:
+            os.write(writer, said.encode())
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as text:
+        said = text.read()
+    assert os.waitpid(child, 0)[1] == 0
+    return said
+
+
+def test_a_child_forked_while_threads_call_has_a_client_that_works(zk: ZooKeeper) -> None:
+    stop = threading.Event()
+    parents = zk.session_id
+
+    def call(_: int) -> None:
+        while not stop.is_set():
+            zk.get("/")
+            zk.Lock("/lock").contenders()
+
+    def work() -> bool:
+        zk.create("/child-", ephemeral=True, sequence=True)
+        with zk.Lock("/lock"):
+            return zk.session_id not in (0, parents)
+
+    callers = threading.Thread(target=in_threads, args=(4, call))
+    callers.start()
+    try:
+        assert [in_child(work) for _ in range(10)] == ["True"] * 10
+    finally:
+        stop.set()
+        callers.join()
+    assert zk.session_id == parents
+
+
+def test_a_child_of_a_child_works_too(zk: ZooKeeper) -> None:
+    assert in_child(lambda: in_child(lambda: zk.exists("/") is not None)) == "True"
+
+
+def test_what_was_begun_before_the_fork_says_so_in_the_child(zk: ZooKeeper) -> None:
+    stream = zk.watch("/")
+    transaction = zk.transaction().create("/a")
+    assert "forked" in in_child(transaction.commit)
+    assert "forked" in in_child(lambda: next(stream))
+    transaction.commit()
+    assert next(stream).path == "/"
+
+
+def test_listeners_go_with_the_client_into_the_child(zk: ZooKeeper) -> None:
+    heard: SimpleQueue[State] = SimpleQueue()
+    zk.add_listener(heard.put)
+
+    def work() -> State:
+        zk.start()
+        return heard.get(timeout=10)
+
+    assert in_child(work) == "State.CONNECTED"
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_processes_of_multiprocessing_have_clients_that_work(
+    method: str, hosts: str, zk: ZooKeeper, tmp_path: Path
+) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        f"""
+import multiprocessing
+from zkclient import ZooKeeper
+
+zk = ZooKeeper("{hosts}")
+
+def work(number):
+    with zk.Lock("/lock"):
+        return zk.create(f"/m{{number}}", str(zk.session_id))
+
+if __name__ == "__main__":
+    zk.start()
+    with multiprocessing.get_context("{method}").Pool(2) as pool:
+        print(pool.map(work, range(6)))
+        pool.close()
+        pool.join()
+"""
+    )
+    assert run(program) == f"{[f'/m{number}' for number in range(6)]}\n"
+    assert zk.exists("/lock").num_children == 0  # type: ignore[union-attr]  # it is there
+
+
+def test_workers_forked_before_and_after_the_first_call_serve_and_end_well(hosts: str, zk: ZooKeeper) -> None:
+    """A web server's master loads the application, forks its workers, and goes on."""
+    output = run(
+        f"""
+        import os, threading
+        from zkclient import ZooKeeper
+        zk = ZooKeeper("{hosts}")
+        for begun in (False, True):
+            workers = []
+            for number in range(3):
+                if (worker := os.fork()) == 0:
+                    zk.create("/worker-", ephemeral=True, sequence=True)
+                    raise SystemExit
+                workers.append(worker)
+            if not begun:
+                zk.create("/master", ephemeral=True)
+            print([os.waitpid(worker, 0)[1] for worker in workers], flush=True)
+        print(zk.get_children("/", read="linearizable"))
+        """
+    )
+    assert output == "[0, 0, 0]\n[0, 0, 0]\n('master',)\n"
+    assert zk.get_children("/") == ()
+
+
+# ---- the end of the process
+
+
+def test_a_program_ends_at_once_with_calls_under_way_and_iterators_unfinished(hosts: str, zk: ZooKeeper) -> None:
+    run(
+        f"""
+        import threading
+        from zkclient import ZooKeeper
+        zk = ZooKeeper("{hosts}")
+        zk.create("/a", ephemeral=True)
+        unfinished = [zk.watch("/"), zk.walk("/"), zk.pages("/"), zk.Election("/leader").leaders()]
+        next(unfinished[1])
+        def call():
+            while True:
+                zk.get("/")
+        def listen():
+            next(zk.watch("/nothing"))
+        def queue():
+            zk.Lock("/lock").acquire()
+        held = zk.Lock("/lock").acquire()
+        for work in (call, call, listen, queue):
+            threading.Thread(target=work, daemon=True).start()
+        threading.Thread(target=lambda: [zk.get("/") for _ in range(100)]).start()
+        zk.add_listener(print)
+        """,
+        within=5,
+    )
+    assert zk.get_children("/", read="linearizable") == ("lock",)
+    assert zk.exists("/lock").num_children == 0  # type: ignore[union-attr]  # it is there
+
+
+def test_a_program_ends_in_time_although_the_servers_are_gone(tmp_path: Path) -> None:
+    program = """
+        import os, signal, sys, threading
+        from zkclient import ZooKeeper
+        pid, hosts, number = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+        clients = [ZooKeeper(hosts) for _ in range(10)]
+        for zk in clients:
+            zk.create("/a-", ephemeral=True, sequence=True)
+        os.kill(pid, number)
+        for zk in clients:
+            threading.Thread(target=zk.get, args=("/",), daemon=True).start()
+    """
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        with start_server(tmp_path / number.name) as gone:
+            run(program, str(gone.pid), str(gone.address), str(int(number)), within=6)
