@@ -44,6 +44,10 @@ TWINS = (
     TwinOf("recipes/readwritelock", "ReadWriteLock"),
     TwinOf("recipes/election", "Election", "ContestTwin", CONTEST),
     TwinOf("recipes/election", "Leaders"),
+    TwinOf("recipes/discovery", "Discovery"),
+    TwinOf("recipes/discovery", "Registration", "BlockTwin"),
+    TwinOf("recipes/discovery", "Instances", "BlockTwin"),
+    TwinOf("recipes/discovery", "InstanceChanges"),
 )
 HAND_MADE = ("Held", "WatchStream")
 WATCHING = ("DataWatch", "ChildrenWatch", "NodeCache", "ChildrenCache", "TreeCache")

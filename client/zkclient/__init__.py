@@ -18,7 +18,9 @@ from zkclient.paging import Pages
 from zkclient.picture import CacheChange
 from zkclient.probing import status_of
 from zkclient.recipes.contenders import Held
+from zkclient.recipes.discovery import Discovery, Instances, Registration
 from zkclient.recipes.election import Election, Leaders
+from zkclient.recipes.instance import Instance
 from zkclient.recipes.lock import Lock, RLock
 from zkclient.recipes.readwritelock import ReadLock, ReadWriteLock, WriteLock
 from zkclient.recipes.semaphore import Semaphore
@@ -40,6 +42,10 @@ __all__ = [
     "ChildrenCache",
     "TreeCache",
     "CacheChange",
+    "Discovery",
+    "Instance",
+    "Instances",
+    "Registration",
     "Pages",
     "ClientStatistics",
     "Lock",

@@ -22,6 +22,7 @@ from zkclient.errors import BadArgumentsError, ZKError
 from zkclient.hosts import parse_hosts
 from zkclient.machine import Machine
 from zkclient.operations import Operations
+from zkclient.recipes.discovery import Discovery
 from zkclient.recipes.election import Election
 from zkclient.recipes.lock import Lock, RLock
 from zkclient.recipes.readwritelock import ReadWriteLock
@@ -209,6 +210,10 @@ class AsyncZooKeeper(Operations):
     def Election(self, path: str, id: str = "", *, timeout: float | None = None) -> Election:  # noqa: A002, N802 - kazoo's name
         """See `zkclient.Election`."""
         return Election(self, path, id, timeout=timeout)
+
+    def Discovery(self, path: str) -> Discovery:  # noqa: N802 - as the class
+        """See `zkclient.Discovery`."""
+        return Discovery(self, path)
 
 
 def _credential(scheme: str, credential: str | bytes) -> AddAuth:

@@ -92,6 +92,14 @@ class TooManyNodesError(ZKError):
         super().__init__(f"a cache would have {nodes} nodes; its nodes_max is {nodes_max}")
 
 
+class NoInstanceError(ZKError, LookupError):
+    """No instance of the service is registered at `path`."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{path}: no instance is registered")
+        self.path = path
+
+
 def at_path(error: APIError, path: str) -> APIError:
     """The same error, about `path`: as the caller knows it, not as the service does."""
     error.path = path
@@ -108,6 +116,7 @@ __all__ = [
     "TransactionFailed",
     "LockLost",
     "TooManyNodesError",
+    "NoInstanceError",
     "APIError",
     "AuthFailedError",
     "BadArgumentsError",

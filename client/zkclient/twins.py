@@ -7,7 +7,7 @@ loop's thread. A forked child gets new ones there: what the parent held is not h
 import threading
 from collections.abc import Callable
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Generic, Protocol, Self, TypeVar
 
 from zk.model.events import WatchEvent
 from zk.model.record import SessionId, Zxid
@@ -221,6 +221,36 @@ class Held:
 
 def _call(told: Callable[[], object]) -> None:
     told()
+
+
+class Block(Protocol):
+    """What can be entered and left by different tasks."""
+
+    async def __aenter__(self) -> object: ...
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
+
+
+E = TypeVar("E", bound=Block)
+
+
+class BlockTwin(Twin[E]):
+    """A `with` block; what it raises at its beginning is what the block for coroutines does."""
+
+    def __enter__(self) -> Self:
+        self._session.running()
+        self._session.run(self._enter())
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._session.run(self._inner.__aexit__(None, None, None))
+
+    async def _enter(self) -> None:
+        await self._inner.__aenter__()
 
 
 class TransactionTwin(Twin[AsyncTransaction]):

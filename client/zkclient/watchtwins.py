@@ -5,7 +5,6 @@ import asyncio
 from collections.abc import Callable, ItemsView, Iterator, Mapping, ValuesView
 from concurrent.futures import Future
 from functools import partial
-from types import TracebackType
 from typing import Self, TypeVar
 
 from zk.model.record import Zxid
@@ -30,7 +29,7 @@ from zkclient.datawatch import (
 from zkclient.picture import CacheChange
 from zkclient.results import NodeData
 from zkclient.threads import Session
-from zkclient.twins import ThreadClient, Twin
+from zkclient.twins import BlockTwin, ThreadClient, Twin
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Cache)
@@ -142,24 +141,12 @@ async def _at_once(do: Callable[[], T]) -> T:
     return do()
 
 
-class CacheTwin(Twin[K]):
+class CacheTwin(BlockTwin[K]):
     """What the caches have in common. A forked child enters a cache of its own anew."""
 
     def __init__(self, session: Session, make: Callable[[AsyncZooKeeper], K]) -> None:
         super().__init__(session, make)
         self._told: dict[Listener, Listener] = {}
-
-    def __enter__(self) -> Self:
-        """Begin, and wait until everything is there. Raises OperationTimeoutError, TooManyNodesError, or what the
-        service refuses."""
-        self._session.running()
-        self._session.run(self._inner.__aenter__())
-        return self
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._session.run(self._inner.__aexit__(None, None, None))
 
     @property
     def path(self) -> str:
