@@ -168,7 +168,7 @@ def _sessions(values: Sequence[Session]) -> dict[SessionId, Session]:
 SESSIONS = several(
     st.builds(Session, SESSION_ID, st.binary(max_size=16), INT31, IDENTITIES, ZXID, INT63, INT63, ANSWERS)
 ).map(_sessions)
-IMAGE = st.builds(Image, ZXID, st.dictionaries(TEXT, ZNODE, max_size=12), SESSIONS, st.integers(0, 2**128 - 1))
+IMAGE = st.builds(Image, ZXID, INT63, st.dictionaries(TEXT, ZNODE, max_size=12), SESSIONS, st.integers(0, 2**128 - 1))
 
 # ---- messages between servers: as their records declare them
 

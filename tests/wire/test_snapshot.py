@@ -42,7 +42,7 @@ def session(number: int) -> Session:
 
 def image(count: int, sessions: int = 2) -> Image:
     znodes = {f"/n{number}": znode(number) for number in range(count)}
-    return Image(Zxid(9 << 32), znodes, {SessionId(n): session(n) for n in range(sessions)}, 2**127 + 1)
+    return Image(Zxid(9 << 32), 0, znodes, {SessionId(n): session(n) for n in range(sessions)}, 2**127 + 1)
 
 
 @given(st.data(), st.integers(1, 5))
@@ -68,7 +68,7 @@ def test_chunks_are_encoded_when_they_are_asked_for() -> None:
 
 def test_no_chunk_is_much_longer_than_its_limit_whatever_the_znodes_hold() -> None:
     znodes = {f"/n{number}": znode(number, bytes(CHUNK_BYTES // 3)) for number in range(20)}
-    state = Image(Zxid(1), znodes, {}, 0)
+    state = Image(Zxid(1), 0, znodes, {}, 0)
     made = list(chunks(state))
     assert max(map(len, made)) < 2 * CHUNK_BYTES
     assert load(made) == state
@@ -77,7 +77,7 @@ def test_no_chunk_is_much_longer_than_its_limit_whatever_the_znodes_hold() -> No
 def test_answers_kept_for_resends_are_spread_over_chunks_too() -> None:
     hoarder = session(1)
     hoarder.answers = {xid: (Zxid(xid), DONE) for xid in range(300_000)}
-    state = Image(Zxid(1), {}, {SessionId(1): hoarder}, 0)
+    state = Image(Zxid(1), 0, {}, {SessionId(1): hoarder}, 0)
     made = list(chunks(state))
     assert max(map(len, made)) < 2 * CHUNK_BYTES
     assert len(made) > 3
@@ -95,13 +95,13 @@ def test_equal_figures_and_acls_share_their_memory_when_loaded() -> None:
         assert node.acl is loaded[0].acl
     open_node = znode(1)
     open_node.acl = OPEN_ACL
-    assert load(chunks(Image(Zxid(1), {"/": open_node}, {}, 0))).znodes["/"].acl is OPEN_ACL
+    assert load(chunks(Image(Zxid(1), 0, {"/": open_node}, {}, 0))).znodes["/"].acl is OPEN_ACL
 
 
 def test_the_bytes_of_a_snapshot_stay_what_they_are() -> None:
-    small = Image(Zxid(3), {"/": znode(0)}, {SessionId(7): session(7)}, 1)
+    small = Image(Zxid(3), 1_000, {"/": znode(0)}, {SessionId(7): session(7)}, 1)
     assert [chunk.hex() for chunk in chunks(small)] == [
-        "97010103c41000000000000000000000000000000001010102",
+        "98010103cd03e8c41000000000000000000000000000000001010102",
         "dc0011029100919193"
         "1fa6646967657374a3753a6891a12f91c4017891cf000000010000000091c091c091cf000000e8d4a5100091c0"
         "91009100910091cf0000010000000000910091019100",

@@ -9,13 +9,15 @@ from zk.model.znode import Znode
 
 @record
 class Image:
-    """The whole replicated state at `zxid`, frozen: all that a snapshot must hold.
+    """The whole replicated state at `zxid`, frozen: all that a snapshot must hold. `time_ms` is the newest stamp up to
+    there, which no znode need show: the transaction may have deleted one.
 
     `znodes_sum` is the znodes' part of the digest; who reads an image from a disk can hold it against
     `digest.znodes_sum(image.znodes)`.
     """
 
     zxid: Zxid
+    time_ms: int
     znodes: Mapping[str, Znode]
     sessions: Mapping[SessionId, Session]
     znodes_sum: int

@@ -63,9 +63,14 @@ class Store:
     )
 
     def __init__(
-        self, zxid: Zxid, znodes: dict[str, Znode], sessions: dict[SessionId, Session], settled_sum: int
+        self,
+        zxid: Zxid,
+        time_ms: int,
+        znodes: dict[str, Znode],
+        sessions: dict[SessionId, Session],
+        settled_sum: int,
     ) -> None:
-        self.begin(zxid, max((znode.mtime for znode in znodes.values()), default=0))
+        self.begin(zxid, time_ms)
         self.znodes = znodes
         self.sessions = sessions
         self.children: Children = {}

@@ -79,10 +79,10 @@ class Tree:
     def __init__(self, image: Image | None = None) -> None:
         if image is None:
             znodes = first_znodes()
-            image = Image(Zxid(0), znodes, {}, digest.znodes_sum(znodes))
+            image = Image(Zxid(0), 0, znodes, {}, digest.znodes_sum(znodes))
         self.znodes: dict[str, Znode] = dict(image.znodes)
         self.sessions: dict[SessionId, Session] = {key: session.copy() for key, session in image.sessions.items()}
-        self._store = Store(image.zxid, self.znodes, self.sessions, image.znodes_sum)
+        self._store = Store(image.zxid, image.time_ms, self.znodes, self.sessions, image.znodes_sum)
 
     @property
     def zxid(self) -> Zxid:
@@ -91,7 +91,7 @@ class Tree:
 
     @property
     def time_ms(self) -> int:
-        """The last transaction's stamp; of a tree just loaded, the newest that a znode shows."""
+        """The last transaction's stamp."""
         return self._store.time_ms
 
     # ---- writes
@@ -165,7 +165,7 @@ class Tree:
         """The state of this moment; nothing that is applied later shows in it."""
         settled = self._store.sum.settle(self.znodes)
         copies = {key: session.copy() for key, session in self.sessions.items()}
-        return Image(self.zxid, self.znodes.copy(), copies, settled)
+        return Image(self.zxid, self.time_ms, self.znodes.copy(), copies, settled)
 
     def digest(self) -> str:
         """32 hex digits, equal on two servers at the same zxid exactly if they hold the same state."""

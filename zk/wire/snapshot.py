@@ -1,7 +1,7 @@
 """A tree's whole state as chunks of bytes: in a snapshot's file, and on the way to a server that is too far behind.
 
-The first chunk says what is to come: `[1, format, zxid, znodes_sum, znodes, sessions, answers]`, the last three being
-counts. Then, in any number of chunks: `[2, acls, column, …]` znodes, one array per attribute (that is what makes
+The first chunk says what is to come: `[1, format, zxid, time_ms, znodes_sum, znodes, sessions, answers]`, the last three
+being counts. Then, in any number of chunks: `[2, acls, column, …]` znodes, one array per attribute (that is what makes
 loading fast); `[3, session, …]`; `[4, answer, …]`, the answers that sessions keep for resends, as in native/replies.py.
 That no chunk was damaged is for the storage and the peer's connection to see; that none is missing is checked here.
 """
@@ -46,6 +46,7 @@ def chunks(image: Image, znodes_per_chunk: int = ZNODES_PER_CHUNK) -> Iterator[b
             _HEAD,
             FORMAT,
             image.zxid,
+            image.time_ms,
             image.znodes_sum.to_bytes(_SUM_BYTES, "big"),
             len(image.znodes),
             len(sessions),
@@ -160,7 +161,7 @@ class _Loader:
     tree is in its znodes."""
 
     def __init__(self) -> None:
-        self._head: tuple[Zxid, int, tuple[int, ...]] | None = None
+        self._head: tuple[Zxid, int, int, tuple[int, ...]] | None = None
         self._znodes: dict[str, Znode] = {}
         self._sessions: dict[SessionId, Session] = {}
         self._answers = 0
@@ -188,17 +189,17 @@ class _Loader:
     def finish(self, number: int) -> Image:
         if self._head is None:
             raise SnapshotError("the snapshot has no chunks")
-        zxid, znodes_sum, expected = self._head
+        zxid, time_ms, znodes_sum, expected = self._head
         found = (len(self._znodes), len(self._sessions), self._answers)
         if found != expected:
             names = "(znodes, sessions, answers)"
             raise SnapshotError(f"the snapshot's {number} chunks hold {found} {names} instead of {expected}")
-        return Image(zxid, self._znodes, self._sessions, znodes_sum)
+        return Image(zxid, time_ms, self._znodes, self._sessions, znodes_sum)
 
-    def _begin(self, version: int, zxid: Zxid, znodes_sum: bytes, *counts: int) -> None:
+    def _begin(self, version: int, zxid: Zxid, time_ms: int, znodes_sum: bytes, *counts: int) -> None:
         if version != FORMAT:
             raise ValueError(f"format {version} is unknown; this version reads format {FORMAT}")
-        self._head = (zxid, int.from_bytes(znodes_sum, "big"), counts)
+        self._head = (zxid, time_ms, int.from_bytes(znodes_sum, "big"), counts)
 
     def _add_znodes(self, acl_of: Any, acls: Any, paths: Any, *columns: Any) -> None:
         if {len(acl_of), len(paths)} != {len(column) for column in columns} or len(columns) != 13:
