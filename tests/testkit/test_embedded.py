@@ -1,6 +1,8 @@
 """Every fault that the server inside the test's process has to offer, met by the real client."""
 
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -264,6 +266,12 @@ async def test_coroutines_of_either_event_loop_may_use_it() -> None:
                 await lost.wait()
             server.restart()
             assert str(await zk.get("/a")) == "x"
+
+
+def test_it_is_imported_only_when_it_is_asked_for() -> None:
+    script = "import sys; from zkclient.testing import Link; print(*sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    assert {"trio", "zk.server", "zk.testing", "zk.tree"} & set(ran.stdout.split()) == set()
 
 
 def test_other_names_are_missing_as_everywhere() -> None:

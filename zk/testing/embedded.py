@@ -9,7 +9,6 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
-from random import SystemRandom
 from types import TracebackType
 from typing import Final, Self
 
@@ -253,24 +252,13 @@ class Life:
     async def _serve(self, serving: "Future[None]") -> None:
         clock = self._clock
         opened = open_store(self._directory, IDENTITY, lambda: os.urandom(16).hex(), ensemble=False, options=STORAGE)
-        recovered = opened.recovered
-        self.replica = replica = EmbeddedReplica(
-            CONFIG, recovered, opened.state, SystemRandom(), clock.monotonic_ms(), clock.wall_ms()
-        )
-        hello = Hello(IDENTITY.cluster, SERVER, recovered.disk_uuid, VERSION, (SERVER,))
+        self.replica = replica = EmbeddedReplica(CONFIG, opened, clock.monotonic_ms(), clock.wall_ms())
+        hello = Hello(IDENTITY.cluster, SERVER, opened.recovered.disk_uuid, VERSION, (SERVER,))
+        times = clock.monotonic_ms, clock.wall_ms
         async with open_poller() as poller:
             with writing(opened.store) as (log, snapshots, wakeup):
                 self.runtime = runtime = Runtime(
-                    replica,
-                    log,
-                    snapshots,
-                    poller,
-                    wakeup,
-                    LIMITS,
-                    hello,
-                    lambda _: None,
-                    clock.monotonic_ms,
-                    clock.wall_ms,
+                    replica, log, snapshots, poller, wakeup, LIMITS, hello, lambda _: None, *times
                 )
                 self.listen()
                 self._token = trio.lowlevel.current_trio_token()

@@ -4,16 +4,16 @@ It only looks at what goes into the real one and what comes out, so that whateve
 """
 
 from collections.abc import Sequence
+from random import SystemRandom
 from typing import Final
 
-from zk.broadcast.records import Recovered
-from zk.model.chance import Chance
 from zk.model.record import ConnectionId, SessionId
 from zk.model.replies import ConnectReply, Reply
 from zk.model.requests import Connect, ExpireSession, Ping, SetWatches
 from zk.replica.config import ReplicaConfig
 from zk.replica.events import Answer, ClientConnected, ClientDisconnected, ClientReceived, CloseClient, Effect, Event
 from zk.replica.replica import Replica
+from zk.storage.store import Opened
 
 OWN_ACCOUNT: Final = (Connect, Ping, SetWatches)  # what a client asks without being asked
 
@@ -30,16 +30,8 @@ class Connection:
 class EmbeddedReplica(Replica):
     """`replies_to_drop` counts down to 0."""
 
-    def __init__(
-        self,
-        config: ReplicaConfig,
-        recovered: Recovered,
-        state: Sequence[bytes] | None,
-        chance: Chance,
-        now_ms: int,
-        wall_ms: int,
-    ) -> None:
-        super().__init__(config, recovered, state, chance, now_ms, wall_ms)
+    def __init__(self, config: ReplicaConfig, opened: Opened, now_ms: int, wall_ms: int) -> None:
+        super().__init__(config, opened.recovered, opened.state, SystemRandom(), now_ms, wall_ms)
         self.replies_to_drop = 0
         self._connections: dict[ConnectionId, Connection] = {}
 
