@@ -44,11 +44,21 @@ TWINS = (
     TwinOf("recipes/readwritelock", "ReadWriteLock"),
     TwinOf("recipes/election", "Election", "ContestTwin", CONTEST),
     TwinOf("recipes/election", "Leaders"),
+    TwinOf("recipes/partitioner", "Partitioner", "PartitionerTwin", frozenset({"held"})),
     TwinOf("recipes/discovery", "Discovery"),
     TwinOf("recipes/discovery", "Registration", "BlockTwin"),
     TwinOf("recipes/discovery", "Instances", "BlockTwin"),
     TwinOf("recipes/discovery", "InstanceChanges"),
+    TwinOf("recipes/barrier", "Barrier"),
+    TwinOf("recipes/doublebarrier", "DoubleBarrier"),
+    TwinOf("recipes/queue", "Queue", "ItemsTwin"),
+    TwinOf("recipes/queue", "PriorityQueue", "ItemsTwin"),
+    TwinOf("recipes/workqueue", "WorkQueue", "ItemsTwin"),
+    TwinOf("recipes/workqueue", "Task", "TaskTwin"),
+    TwinOf("recipes/counter", "Counter", "CounterTwin", frozenset({"value"})),
+    TwinOf("recipes/party", "Party"),
 )
+OF_RECIPES = frozenset({"ItemsTwin", "TaskTwin", "CounterTwin"})  # the bases in recipetwins.py
 HAND_MADE = ("Held", "WatchStream")
 WATCHING = ("DataWatch", "ChildrenWatch", "NodeCache", "ChildrenCache", "TreeCache")
 """By hand too, in watchtwins.py; the client makes them."""
@@ -77,19 +87,27 @@ def methods(module: str, name: str) -> Iterator[Function]:
     """The public methods, those of the bases first; the bases are looked for where the module imports them from."""
     tree = parse(module)
     found = class_of(tree, name)
+    own = {node.name for node in found.body if isinstance(node, Function)}
     for base in found.bases:
         if isinstance(base, ast.Name):
             for node in tree.body:
                 if isinstance(node, ast.ImportFrom) and base.id in [alias.name for alias in node.names]:
                     assert node.module is not None
                     if node.module.startswith("zkclient."):
-                        yield from methods(node.module.removeprefix("zkclient.").replace(".", "/"), base.id)
+                        yield from others(
+                            methods(node.module.removeprefix("zkclient.").replace(".", "/"), base.id), own
+                        )
                 elif isinstance(node, ast.ClassDef) and node.name == base.id:
-                    yield from methods(module, base.id)
+                    yield from others(methods(module, base.id), own)
     for node in found.body:
         public = {"__anext__", "__init__"}
         if isinstance(node, Function) and (not node.name.startswith("_") or node.name in public):
             yield node
+
+
+def others(inherited: Iterator[Function], own: set[str]) -> Iterator[Function]:
+    """What is not defined again."""
+    return (method for method in inherited if method.name not in own)
 
 
 def text_of(docstring: str | None) -> str:
@@ -171,14 +189,17 @@ def twin(of: TwinOf) -> str:
         if method.name == "__anext__":
             parts.append("    def __iter__(self) -> Self:\n        return self\n")
             returns = annotation(method.returns)
+            value = f"{of.run}(self._inner.__anext__())"
+            if returns in NAMES:
+                value = f"{returns}._of(self._session, {value})"
             parts.append(
                 f"    def __next__(self) -> {returns}:\n        try:\n"
-                f"            return {of.run}(self._inner.__anext__())\n"
+                f"            return {value}\n"
                 "        except StopAsyncIteration:\n            raise StopIteration from None\n"
             )
         elif is_property(method):
             parts.append(written(method, method.name, f"self._inner.{method.name}"))
-        elif of_client and annotation(method.returns) in NAMES:
+        elif of_client and annotation(method.returns) in NAMES and isinstance(method, ast.FunctionDef):
             derived = f"lambda inner: inner.{method.name}({forwarded(method.args, 1)})"
             parts.append(written(method, method.name, derived))
         else:
@@ -219,8 +240,9 @@ def client() -> str:
 def imports() -> str:
     """All that the originals import, and the originals; what is not needed goes afterwards."""
     lines = {"from zkclient.threads import immediately"}
-    bases = ", ".join(sorted({of.base for of in TWINS}))
+    bases = ", ".join(sorted({of.base for of in TWINS} - OF_RECIPES))
     lines.add(f"from zkclient.twins import ThreadClient, {bases}, {', '.join(HAND_MADE)}")
+    lines.add(f"from zkclient.recipetwins import {', '.join(sorted(OF_RECIPES))}")
     lines.add(f"from zkclient.watchtwins import {', '.join(WATCHING)}")
     for module in {"client", "operations", *(of.module for of in TWINS), "recipes/contenders"}:
         for node in ast.walk(parse(module)):

@@ -17,14 +17,21 @@ from zkclient.errors import *  # noqa: F403 - the whole family, by its own __all
 from zkclient.paging import Pages
 from zkclient.picture import CacheChange
 from zkclient.probing import status_of
+from zkclient.recipes.barrier import Barrier
 from zkclient.recipes.contenders import Held
+from zkclient.recipes.counter import Counter
 from zkclient.recipes.discovery import Discovery, Instances, Registration
+from zkclient.recipes.doublebarrier import DoubleBarrier
 from zkclient.recipes.election import Election, Leaders
 from zkclient.recipes.instance import Instance
 from zkclient.recipes.lock import Lock, RLock
+from zkclient.recipes.partitioner import Partitioner
+from zkclient.recipes.party import Party
+from zkclient.recipes.queue import PriorityQueue, Queue
 from zkclient.recipes.readwritelock import ReadLock, ReadWriteLock, WriteLock
 from zkclient.recipes.semaphore import Semaphore
-from zkclient.results import ClientStatistics, NodeData, State
+from zkclient.recipes.workqueue import Task, WorkQueue
+from zkclient.results import ClientStatistics, NodeData, PartitionState, State
 from zkclient.transaction import Transaction
 from zkclient.watching import WatchStream
 
@@ -42,6 +49,8 @@ __all__ = [
     "ChildrenCache",
     "TreeCache",
     "CacheChange",
+    "Partitioner",
+    "PartitionState",
     "Discovery",
     "Instance",
     "Instances",
@@ -56,6 +65,14 @@ __all__ = [
     "Semaphore",
     "Election",
     "Leaders",
+    "Barrier",
+    "DoubleBarrier",
+    "Queue",
+    "PriorityQueue",
+    "WorkQueue",
+    "Task",
+    "Counter",
+    "Party",
     "Held",
     "Acl",
     "Perms",

@@ -1,6 +1,6 @@
 """AsyncZooKeeper: the client for coroutines, on asyncio and trio. Keeping a session alive is the machine's matter."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from random import SystemRandom
 from ssl import SSLContext
@@ -22,11 +22,18 @@ from zkclient.errors import BadArgumentsError, ZKError
 from zkclient.hosts import parse_hosts
 from zkclient.machine import Machine
 from zkclient.operations import Operations
+from zkclient.recipes.barrier import Barrier
+from zkclient.recipes.counter import Counter
 from zkclient.recipes.discovery import Discovery
+from zkclient.recipes.doublebarrier import DoubleBarrier
 from zkclient.recipes.election import Election
 from zkclient.recipes.lock import Lock, RLock
+from zkclient.recipes.partitioner import TIME_BOUNDARY_S, Partitioner
+from zkclient.recipes.party import Party
+from zkclient.recipes.queue import PriorityQueue, Queue
 from zkclient.recipes.readwritelock import ReadWriteLock
 from zkclient.recipes.semaphore import Semaphore
+from zkclient.recipes.workqueue import WorkQueue
 from zkclient.results import ClientStatistics, State
 from zkclient.transaction import to_bytes
 from zkclient.watching import WatchStream
@@ -211,9 +218,48 @@ class AsyncZooKeeper(Operations):
         """See `zkclient.Election`."""
         return Election(self, path, id, timeout=timeout)
 
+    def Barrier(self, path: str) -> Barrier:  # noqa: N802 - kazoo's name
+        """See `zkclient.Barrier`."""
+        return Barrier(self, path)
+
+    def DoubleBarrier(self, path: str, num_clients: int, identifier: str = "") -> DoubleBarrier:  # noqa: N802 - kazoo's name
+        """See `zkclient.DoubleBarrier`."""
+        return DoubleBarrier(self, path, num_clients, identifier)
+
+    def Queue(self, path: str) -> Queue:  # noqa: N802 - kazoo's name
+        """See `zkclient.Queue`."""
+        return Queue(self, path)
+
+    def PriorityQueue(self, path: str) -> PriorityQueue:  # noqa: N802 - as the class
+        """See `zkclient.PriorityQueue`."""
+        return PriorityQueue(self, path)
+
+    def WorkQueue(self, path: str, *, deliveries_max: int = 10) -> WorkQueue:  # noqa: N802 - as the class
+        """See `zkclient.WorkQueue`."""
+        return WorkQueue(self, path, deliveries_max=deliveries_max)
+
+    def Counter(self, path: str, default: int | float = 0) -> Counter:  # noqa: N802 - kazoo's name
+        """See `zkclient.Counter`."""
+        return Counter(self, path, default)
+
+    def Party(self, path: str, identifier: str = "") -> Party:  # noqa: N802 - kazoo's name
+        """See `zkclient.Party`."""
+        return Party(self, path, identifier)
+
     def Discovery(self, path: str) -> Discovery:  # noqa: N802 - as the class
         """See `zkclient.Discovery`."""
         return Discovery(self, path)
+
+    def Partitioner(  # noqa: N802 - as the class
+        self,
+        path: str,
+        partitions: Collection[str],
+        *,
+        identifier: str = "",
+        time_boundary: float = TIME_BOUNDARY_S,
+    ) -> Partitioner:
+        """See `zkclient.Partitioner`."""
+        return Partitioner(self, path, partitions, identifier=identifier, time_boundary=time_boundary)
 
 
 def _credential(scheme: str, credential: str | bytes) -> AddAuth:

@@ -17,6 +17,7 @@ from zkclient.operations import Operations
 from zkclient.recipes.contenders import Contest
 from zkclient.recipes.contenders import Held as AsyncHeld
 from zkclient.recipes.lock import RLock as AsyncRLock
+from zkclient.recipes.partitioner import Partitioner as AsyncPartitioner
 from zkclient.results import ClientStatistics, State
 from zkclient.threads import Session, ThreadCaller, immediately
 from zkclient.transaction import OperationResult
@@ -193,6 +194,13 @@ class Held:
         self._client = session.client
         self._told: list[Callable[[], object]] = []
 
+    @classmethod
+    def _of(cls, session: Session, inner: AsyncHeld) -> Self:
+        """The twin of a place, which hears of its loss."""
+        self = cls(session, inner)
+        inner.on_lost(self._lose)
+        return self
+
     def check(self) -> None:
         """Raise LockLost if the place is known to be lost, or was given up."""
         if self._client is not self._session.client:
@@ -209,8 +217,7 @@ class Held:
         if self.lost.is_set():
             self._tell()
 
-    def lose(self) -> None:
-        """For the twin that made this: it is lost."""
+    def _lose(self) -> None:
         self.lost.set()
         self._tell()
 
@@ -287,7 +294,7 @@ class HolderTwin(Twin[A]):
         """Wait for the first place, until `release`. A block (`with`) is safer. `timeout` as in the constructor."""
 
         async def acquire(contest: Contest) -> Held:
-            return self._held(await contest.acquire(timeout=timeout))
+            return Held._of(self._session, await contest.acquire(timeout=timeout))
 
         self._session.running()
         return self._session.run(acquire(self._contest))
@@ -298,15 +305,10 @@ class HolderTwin(Twin[A]):
 
         async def acquire(contest: Contest) -> Held | None:
             inner = await contest.try_acquire(timeout=timeout)
-            return None if inner is None else self._held(inner)
+            return None if inner is None else Held._of(self._session, inner)
 
         self._session.running()
         return self._session.run(acquire(self._contest))
-
-    def _held(self, inner: AsyncHeld) -> Held:
-        held = Held(self._session, inner)
-        inner.on_lost(held.lose)
-        return held
 
     def release(self) -> None:
         """Leave the first place to the next one. Raises LockLost if it had been lost before."""
@@ -337,3 +339,32 @@ class RLockTwin(HolderTwin[AsyncRLock]):
     @property
     def _contest(self) -> Contest:
         return self._inner.of(threading.get_ident())
+
+
+class PartitionerTwin(Twin[AsyncPartitioner]):
+    """A member for the length of a `with` block. What is lost is lost also while a thread works on it: see `held`."""
+
+    def held(self, partition: str) -> Held:
+        """The lock of a partition that this member holds. Raises LockLost if it is not held."""
+
+        async def held() -> Held:
+            inner = self._inner.held(partition)
+            held = Held(self._session, inner)
+            inner.on_lost(held.lose)
+            return held
+
+        return self._session.run(held())
+
+    def __enter__(self) -> Self:
+        self._session.running()
+        self._session.run(self._inner.join())
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            self._session.run(self._inner.leave())
+        except LockLost as lost:
+            if exc is None or (isinstance(exc, Exception) and not isinstance(exc, LockLost)):
+                raise lost from exc

@@ -4,8 +4,7 @@ from collections.abc import Callable
 
 import anyio
 import pytest
-from zkclient import AsyncZooKeeper, OperationTimeoutError
-from zkclient.recipes.barrier import Barrier
+from zkclient import AsyncZooKeeper, Barrier, OperationTimeoutError
 from zkclient.testing import Link
 
 from zk.server.testing import ServerProcess

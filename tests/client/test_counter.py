@@ -4,8 +4,7 @@ from collections.abc import Callable
 
 import anyio
 import pytest
-from zkclient import AsyncZooKeeper
-from zkclient.recipes.counter import Counter
+from zkclient import AsyncZooKeeper, Counter
 from zkclient.testing import Link
 
 from zk.server.testing import ServerProcess

@@ -4,8 +4,7 @@ from collections.abc import Callable
 
 import anyio
 import pytest
-from zkclient import AsyncZooKeeper, LockLost, OperationTimeoutError
-from zkclient.recipes.doublebarrier import DoubleBarrier
+from zkclient import AsyncZooKeeper, DoubleBarrier, LockLost, OperationTimeoutError
 from zkclient.testing import Link
 
 from zk.server.testing import ServerProcess

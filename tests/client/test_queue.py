@@ -6,8 +6,7 @@ from random import Random
 
 import anyio
 import pytest
-from zkclient import AsyncZooKeeper, OperationTimeoutError
-from zkclient.recipes.queue import PriorityQueue, Queue
+from zkclient import AsyncZooKeeper, OperationTimeoutError, PriorityQueue, Queue
 from zkclient.testing import Link
 
 from zk.server.testing import ServerProcess

@@ -6,8 +6,7 @@ from random import Random
 
 import anyio
 import pytest
-from zkclient import AsyncZooKeeper, LockLost, NodeExistsError, OperationTimeoutError
-from zkclient.recipes.workqueue import Task, WorkQueue
+from zkclient import AsyncZooKeeper, LockLost, NodeExistsError, OperationTimeoutError, Task, WorkQueue
 from zkclient.testing import Link
 
 from zk.server.testing import ServerProcess
@@ -239,7 +238,7 @@ async def test_who_lost_the_claim_can_not_acknowledge(connect: Connect) -> None:
         with pytest.raises(LockLost):
             await stale.ack()
         with pytest.raises(LockLost):
-            await Task(zk, f"{PATH}/items/item-0000000000", b"", 1, stale.held).ack()
+            await Task(WorkQueue(zk, PATH), f"{PATH}/items/item-0000000000", b"", 1, stale.held).ack()
         task.held.check()
         assert await sizes(other) == (1, 1, 0)
         await task.ack()

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from zk.model.errors import APIError, NoNodeError
 from zk.model.events import EventType
 from zk.model.paths import basename, join
 from zk.model.record import Zxid, record
 from zk.model.requests import Check, Create, GetChildren, GetData, Multi
-from zkclient.errors import BadVersionError, NodeExistsError
+from zkclient.errors import APIError, BadVersionError, NodeExistsError, NoNodeError
 from zkclient.recipes.contenders import Held, removal
 from zkclient.recipes.places import leave_place, sequence, take_place, write
 from zkclient.recipes.waiting import Alarm

@@ -3,8 +3,8 @@
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from zk.model.errors import NoNodeError
 from zk.model.paths import join
+from zkclient.errors import NoNodeError
 from zkclient.recipes.contenders import Held
 from zkclient.recipes.places import leave_place, sequence, take_place
 

@@ -5,13 +5,12 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from zk.model.errors import APIError, NoNodeError, RuntimeInconsistencyError
 from zk.model.paths import parent
 from zk.model.replies import Body, Created, MultiReply, Reply
 from zk.model.requests import Create, CreateMode, Multi
 from zkclient.calls import Orphaned
 from zkclient.driver import Driver
-from zkclient.errors import at_path
+from zkclient.errors import APIError, NoNodeError, RuntimeInconsistencyError, at_path
 from zkclient.recipes.contenders import LEAVE_SECONDS_MAX, Held, removal
 
 if TYPE_CHECKING:

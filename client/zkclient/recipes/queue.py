@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, Self
 
 import anyio
 
-from zk.model.errors import NoAuthError
 from zk.model.events import EventType
 from zk.model.paths import join
 from zk.model.replies import MultiReply, PageEntry, Reply
 from zk.model.requests import Create, CreateMode
-from zkclient.errors import BadVersionError, NoNodeError
+from zkclient.errors import BadVersionError, NoAuthError, NoNodeError
 from zkclient.operations import Consistency
 from zkclient.recipes.contenders import removal
 from zkclient.recipes.places import create_below_containers, sequence, undo, write

@@ -18,13 +18,12 @@ from typing import TYPE_CHECKING, Self
 
 import anyio
 
-from zk.model.errors import NoNodeError
 from zk.model.events import EventType
 from zk.model.paths import join
 from zk.model.record import Zxid
 from zk.model.replies import Created, MultiReply, Reply, StatReply
 from zk.model.requests import Check, Create, CreateMode, Delete, Multi, SetData
-from zkclient.errors import BadVersionError, LockLost, NodeExistsError, SessionExpiredError
+from zkclient.errors import BadVersionError, LockLost, NodeExistsError, NoNodeError, SessionExpiredError
 from zkclient.recipes.contenders import Body, Held, removal
 from zkclient.recipes.places import hold, leave_place, write
 from zkclient.recipes.queue import PREFIX, Items, Queue, oldest
@@ -42,8 +41,11 @@ NOT_THIS_ONE = (NoNodeError, NodeExistsError, BadVersionError, LockLost, Session
 class Task:
     """An item that this session has claimed.
 
-    Leaving its block without an error acknowledges it, an error gives it back. The body runs in a cancel scope: when
-    the claim is lost (with the session, as a rule), the body is cancelled and LockLost raised.
+    Leaving its block without an error acknowledges it, an error gives it back.
+
+    On event loops: the body runs in a cancel scope, and is cancelled when the claim is lost.
+
+    If the claim was lost (with the session, as a rule), the block raises LockLost: another worker may have the item.
     """
 
     data: bytes
@@ -53,11 +55,11 @@ class Task:
     held: Held
     """The claim; `zk.transaction(guard=task.held)` makes writes that fail once it is lost."""
 
-    def __init__(self, client: "AsyncZooKeeper", path: str, data: bytes, deliveries: int, held: Held) -> None:
+    def __init__(self, queue: "WorkQueue", path: str, data: bytes, deliveries: int, held: Held) -> None:
         self.data = data
         self.deliveries = deliveries
         self.held = held
-        self._client = client
+        self._client = queue._client
         self._path = path
         self._ended = False
         self._body: Body | None = None
@@ -66,6 +68,11 @@ class Task:
     def token(self) -> Zxid:
         """The fencing token: it grows with every delivery of the item."""
         return self.held.token
+
+    @property
+    def ended(self) -> bool:
+        """Whether it was acknowledged or given back."""
+        return self._ended
 
     async def ack(self, *, timeout: float | None = None) -> None:
         """The item is done: delete it. Raises LockLost if the claim was lost: then the item goes to another worker.
@@ -204,7 +211,7 @@ class WorkQueue(Items):
             assert isinstance(counted, StatReply)
             assert isinstance(created, Created)
             held = await hold(self._client, created, deadline)
-            return Task(self._client, path, item.data, counted.stat.version, held)
+            return Task(self, path, item.data, counted.stat.version, held)
         return None
 
     async def _bury(self, name: str, item: NodeData, deadline: float) -> None:

@@ -1,0 +1,67 @@
+"""For plain threads: what recipes have there alone, or do otherwise: operators, `len`, blocks (blocking.py is generated
+upon it)."""
+
+from functools import cached_property
+from types import TracebackType
+from typing import Self, TypeVar
+
+from zkclient.errors import LockLost
+from zkclient.recipes.counter import Counter as AsyncCounter
+from zkclient.recipes.queue import Items
+from zkclient.recipes.workqueue import Task as AsyncTask
+from zkclient.twins import Held, Twin
+
+C = TypeVar("C", bound=AsyncCounter)
+I = TypeVar("I", bound=Items)  # noqa: E741 - items
+T = TypeVar("T", bound=AsyncTask)
+
+
+class CounterTwin(Twin[C]):
+    @property
+    def value(self) -> int | float:
+        """What it is now."""
+        return self._session.run(self._inner.value())
+
+    def __iadd__(self, delta: int | float) -> Self:
+        self._session.run(self._inner.add(delta))
+        return self
+
+    def __isub__(self, delta: int | float) -> Self:
+        self._session.run(self._inner.add(-delta))
+        return self
+
+
+class ItemsTwin(Twin[I]):
+    def __len__(self) -> int:
+        return self._session.run(self._inner.size())
+
+
+class TaskTwin(Twin[T]):
+    """Leaving its `with` block without an error acknowledges the item, an error gives it back."""
+
+    @property
+    def data(self) -> bytes:
+        """The item."""
+        return self._inner.data
+
+    @property
+    def deliveries(self) -> int:
+        """How often it was claimed, this time included."""
+        return self._inner.deliveries
+
+    @cached_property
+    def held(self) -> Held:
+        """The claim; `zk.transaction(guard=task.held)` makes writes that fail once it is lost."""
+        return Held._of(self._session, self._inner.held)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        task = self._inner
+        if not task.ended:
+            self._session.run(task.ack() if exc is None else task.nack())
+        if task.held.lost.is_set() and isinstance(exc, Exception) and not isinstance(exc, LockLost):
+            raise LockLost(task.held.path, task.held.reason) from exc
