@@ -35,11 +35,13 @@ from zk.model.record import ServerId, Zxid
 from zk.replica.config import ReplicaConfig
 from zk.replica.replica import Replica
 from zk.sim.checkers import BroadcastChecks
+from zk.sim.eventloop import EventLoop
 from zk.sim.links import Links
 from zk.sim.network import Network
 from zk.sim.node import Node
 from zk.sim.scenario_client import ScenarioClient
 from zk.sim.service import ReplicaServer
+from zk.sim.streams import Line, Tap
 from zk.sim.swarm import PROBE_MS, everyone_is_at_the_end, through_the_wire
 from zk.sim.trace import Trace
 from zk.sim.witness import Witness
@@ -309,6 +311,10 @@ class Scenario:
         self._clients.append(client)
         self.run_until(lambda: client.connected)
         return client
+
+    def line(self, loop: EventLoop, tap: Tap) -> Line:
+        """The network of a process whose client is a production one."""
+        return Line(self.world, self._links, loop, self.servers, tap)
 
     # ---- the end
 
