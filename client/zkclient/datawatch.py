@@ -64,7 +64,7 @@ class Feed(Generic[V]):
         self._changed.set()
         self._stream = client.driver.watch(client.absolute(path), WatchMode.PERSISTENT, None, self._on_event)
 
-    async def next(self) -> tuple[object, ...]:
+    async def next(self) -> tuple[V, WatchEvent | None]:
         """The value, with the last event behind it, as soon as it is another one than before. Raises ClientClosedError,
         or what the service refuses; it may be called again, unless the feed has `ended`."""
         while True:
@@ -80,7 +80,7 @@ class Feed(Generic[V]):
                 raise
             if version != self._told:
                 self._told = version
-                return (*value, event)
+                return value, event
 
     def close(self) -> None:
         """Stop watching."""
@@ -130,7 +130,8 @@ async def follow(feed: Feed[V], function: Callable[..., object], call: Call) -> 
     try:
         while True:
             try:
-                if await call(function, (await feed.next())[:taken]) is False:
+                value, event = await feed.next()
+                if await call(function, (*value, event)[:taken]) is False:
                     return
             except ClientClosedError:
                 return

@@ -21,6 +21,19 @@ class State(Enum):
     """The client was closed."""
 
 
+class PartitionState(Enum):
+    """Where the set of a `Partitioner`'s member stands."""
+
+    ALLOCATING = "allocating"
+    """There is none; it waits until nobody joins or leaves, and for the locks."""
+    ACQUIRED = "acquired"
+    """It is held."""
+    RELEASE = "release"
+    """It is held, and is to be released."""
+    FAILURE = "failure"
+    """It is lost, for good."""
+
+
 class NodeData(tuple[bytes, Stat]):
     """What `get` found: prints as text, unpacks as `data, stat`, and knows the `zxid` at which it was read."""
 

@@ -241,6 +241,7 @@ class Block(Protocol):
 
 
 E = TypeVar("E", bound=Block)
+P = TypeVar("P", bound=AsyncPartitioner)
 
 
 class BlockTwin(Twin[E]):
@@ -341,17 +342,14 @@ class RLockTwin(HolderTwin[AsyncRLock]):
         return self._inner.of(threading.get_ident())
 
 
-class PartitionerTwin(Twin[AsyncPartitioner]):
+class PartitionerTwin(Twin[P]):
     """A member for the length of a `with` block. What is lost is lost also while a thread works on it: see `held`."""
 
     def held(self, partition: str) -> Held:
         """The lock of a partition that this member holds. Raises LockLost if it is not held."""
 
         async def held() -> Held:
-            inner = self._inner.held(partition)
-            held = Held(self._session, inner)
-            inner.on_lost(held.lose)
-            return held
+            return Held._of(self._session, self._inner.held(partition))
 
         return self._session.run(held())
 

@@ -39,10 +39,10 @@ M = TypeVar("M", AsyncTreeCache, AsyncChildrenCache)
 def watch(session: Session, make: Callable[[AsyncZooKeeper], Feed[V]], function: Callable[..., object]) -> None:
     """Call `function` here and now, and behind every later change in the thread of the client's callbacks."""
 
-    async def begin(client: AsyncZooKeeper) -> tuple[Feed[V], tuple[object, ...]]:
+    async def begin(client: AsyncZooKeeper) -> tuple[Feed[V], V]:
         feed = make(client)
         try:
-            return feed, await feed.next()
+            return feed, (await feed.next())[0]
         except BaseException:
             feed.close()
             raise
@@ -52,10 +52,10 @@ def watch(session: Session, make: Callable[[AsyncZooKeeper], Feed[V]], function:
 
     session.running()
     client = session.client
-    feed, arguments = session.run(begin(client))
+    feed, value = session.run(begin(client))
     goes_on = False
     try:
-        goes_on = function(*arguments[: arguments_max(function)]) is not False
+        goes_on = function(*(*value, None)[: arguments_max(function)]) is not False
     finally:
         session.run(go_on(client, feed) if goes_on else _at_once(feed.close))
 
