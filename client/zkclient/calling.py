@@ -4,10 +4,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Protocol
 
+import anyio
+
 from zk.model.errors import APIError
 from zk.model.replies import Reply
 from zk.model.requests import ClientRequest
-from zkclient.calls import Orphaned, Outcome
+from zkclient.calls import Orphaned, Outcome, Pending
 from zkclient.watchers import Notified
 
 
@@ -18,6 +20,25 @@ class Waiter(Protocol):
 
     async def wait(self) -> None:
         """Return when there is an outcome."""
+
+
+class TaskWaiter:
+    """Where a task waits for the outcome of a call."""
+
+    __slots__ = ("_answered", "outcome", "pending")
+
+    pending: Pending
+
+    def __init__(self) -> None:
+        self.outcome: Outcome | None = None
+        self._answered = anyio.Event()
+
+    def settle(self, outcome: Outcome) -> None:
+        self.outcome = outcome
+        self._answered.set()
+
+    async def wait(self) -> None:
+        await self._answered.wait()
 
 
 class Caller(ABC):

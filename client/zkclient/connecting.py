@@ -1,6 +1,5 @@
 """How a server is reached: a byte stream by host and port, with TLS on top if wanted; and in words, why it was not."""
 
-import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from socket import gaierror
@@ -10,7 +9,7 @@ import anyio
 from anyio.abc import ByteStream, SocketAttribute
 from anyio.streams.tls import TLSStream
 
-from zkclient.quick import QuickStream
+from zkclient.quick import QuickStream, asyncio_loop
 
 Connect = Callable[[str, int], Awaitable[ByteStream]]
 """How a server is reached, by host and port; one of UNREACHABLE says that it is not."""
@@ -22,21 +21,15 @@ UNREACHABLE = (OSError, ValueError, anyio.BrokenResourceError, anyio.EndOfStream
 async def over_tcp(host: str, port: int) -> ByteStream:
     """A plain connection."""
     stream = await anyio.connect_tcp(host, port)
-    if not _on_asyncio():
+    loop = asyncio_loop()
+    if loop is None:
         return stream
     try:
         socket = stream.extra(SocketAttribute.raw_socket).dup()
     finally:
         await anyio.aclose_forcefully(stream)  # the connection lives on in the duplicate
-    _, quick = await asyncio.get_running_loop().create_connection(QuickStream, sock=socket)
+    _, quick = await loop.create_connection(QuickStream, sock=socket)
     return quick
-
-
-def _on_asyncio() -> bool:
-    try:
-        return asyncio.current_task() is not None
-    except RuntimeError:
-        return False
 
 
 def over_tls(connect: Connect, context: SSLContext) -> Connect:

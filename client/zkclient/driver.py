@@ -6,6 +6,7 @@ are gathered: whatever is called in one turn of the event loop leaves in one sen
 the session; the machine does.
 """
 
+import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Coroutine
@@ -21,13 +22,13 @@ from zk.model.events import WatchMode
 from zk.model.record import Zxid
 from zk.model.replies import Reply
 from zk.model.requests import ClientRequest
-from zkclient.calling import Caller, Waiter
+from zkclient.calling import Caller, TaskWaiter, Waiter
 from zkclient.calls import Orphaned, Outcome, Pending, Settle
 from zkclient.connecting import UNREACHABLE, Connect, reason_of
 from zkclient.errors import ClientClosedError
 from zkclient.hosts import split_host
 from zkclient.machine import Close, Machine, Notify, Open, Settled, StateChanged
-from zkclient.quick import QuickStream
+from zkclient.quick import QuickStream, QuickWaiter, asyncio_loop
 from zkclient.results import State
 from zkclient.watchers import Notified, Stream
 
@@ -39,25 +40,6 @@ Ts = TypeVarTuple("Ts")
 log = logging.getLogger(__name__)
 
 
-class TaskWaiter:
-    """Where a task waits for the outcome of a call."""
-
-    __slots__ = ("_answered", "outcome", "pending")
-
-    pending: Pending
-
-    def __init__(self) -> None:
-        self.outcome: Outcome | None = None
-        self._answered = anyio.Event()
-
-    def settle(self, outcome: Outcome) -> None:
-        self.outcome = outcome
-        self._answered.set()
-
-    async def wait(self) -> None:
-        await self._answered.wait()
-
-
 class Driver(Caller):
     """Runs `machine` while it is `start`ed in a task group, over the streams that `connect` makes."""
 
@@ -65,6 +47,7 @@ class Driver(Caller):
         self.machine = machine
         self.socket: SocketType | None = None  # of the connection, while there is one
         self._connect_to = connect
+        self._loop: asyncio.AbstractEventLoop | None = None  # if it is asyncio's
         self._tasks: TaskGroup | None = None
         self._timer: anyio.CancelScope | None = None
         self._connection: anyio.CancelScope | None = None
@@ -80,6 +63,7 @@ class Driver(Caller):
 
     def start(self, tasks: TaskGroup) -> None:
         self._tasks = tasks
+        self._loop = asyncio_loop()
         self._timer = anyio.CancelScope(shield=True)
         tasks.start_soon(self._keep_time, self._timer)
 
@@ -107,7 +91,7 @@ class Driver(Caller):
     # ---- calls
 
     def now(self) -> float:
-        return anyio.current_time()
+        return anyio.current_time() if self._loop is None else self._loop.time()
 
     def start_call(
         self,
@@ -119,7 +103,7 @@ class Driver(Caller):
         watch: Notified | None = None,
         orphaned: Orphaned | None = None,
     ) -> TaskWaiter:
-        waiter = TaskWaiter()
+        waiter = TaskWaiter() if self._loop is None else QuickWaiter(self._loop)
         waiter.pending = self.enqueue(request, waiter.settle, deadline, at_least, linearizable, watch, orphaned)
         self.kick()
         return waiter
@@ -170,13 +154,13 @@ class Driver(Caller):
     ) -> None:
         """Make a call and don't wait: it is done as soon as possible, if the session lives that long."""
         if self.machine.state is not State.CLOSED:
-            self.machine.call(anyio.current_time() * 1000, request, settle, watch=watch, insistent=True)
+            self.machine.call(self.now() * 1000, request, settle, watch=watch, insistent=True)
             self.kick()
 
     def watch(self, path: str, mode: WatchMode, since: Zxid | None, notified: Notified) -> Stream:
         if self._tasks is None:
             raise self._not_running()
-        stream = self.machine.watch(anyio.current_time() * 1000, path, mode, since, notified)
+        stream = self.machine.watch(self.now() * 1000, path, mode, since, notified)
         self.kick()
         return stream
 
@@ -190,7 +174,7 @@ class Driver(Caller):
 
     def check_clock(self) -> None:
         """Let the machine notice what is due, even if the event loop was too busy for the timer."""
-        self.machine.tick(anyio.current_time() * 1000)
+        self.machine.tick(self.now() * 1000)
         self.kick()
 
     def _not_running(self) -> ClientClosedError:
@@ -250,7 +234,7 @@ class Driver(Caller):
                 self._sleeping_until_ms = self.machine.wake_ms
                 with anyio.move_on_at(self._sleeping_until_ms / 1000):
                     await self._rescheduled.wait()
-                self.machine.tick(anyio.current_time() * 1000)
+                self.machine.tick(self.now() * 1000)
                 self.kick()
 
     # ---- the connection
@@ -276,14 +260,14 @@ class Driver(Caller):
                         self._quick = None
                     await anyio.aclose_forcefully(stream)
         if not scope.cancel_called:
-            self.machine.disconnected(anyio.current_time() * 1000, reason)
+            self.machine.disconnected(self.now() * 1000, reason)
             self.kick()
 
     async def _converse(self, stream: ByteStream, scope: anyio.CancelScope) -> None:
         """Send and receive until the connection is gone, or not wanted any more."""
         async with anyio.create_task_group() as tasks:
             if not scope.cancel_called:
-                self.machine.connected(anyio.current_time() * 1000)
+                self.machine.connected(self.now() * 1000)
                 tasks.start_soon(self._send, stream, scope)
                 self.kick()
             with suppress(anyio.EndOfStream, anyio.BrokenResourceError):
@@ -291,7 +275,7 @@ class Driver(Caller):
                     data = await stream.receive(RECEIVE_BYTES)
                     if scope.cancel_called:
                         break
-                    self.machine.received(anyio.current_time() * 1000, data)
+                    self.machine.received(self.now() * 1000, data)
                     self.kick()
             tasks.cancel_scope.cancel()
 
