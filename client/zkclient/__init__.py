@@ -23,6 +23,7 @@ from zkclient.recipes.counter import Counter
 from zkclient.recipes.discovery import Discovery, Instances, Registration
 from zkclient.recipes.doublebarrier import DoubleBarrier
 from zkclient.recipes.election import Election, Leaders
+from zkclient.recipes.leaderlatch import LeaderLatch
 from zkclient.recipes.instance import Instance
 from zkclient.recipes.lock import Lock, RLock
 from zkclient.recipes.partitioner import Partitioner
@@ -65,6 +66,7 @@ __all__ = [
     "Semaphore",
     "Election",
     "Leaders",
+    "LeaderLatch",
     "Barrier",
     "DoubleBarrier",
     "Queue",

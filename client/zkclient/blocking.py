@@ -44,6 +44,7 @@ from zkclient.recipes.doublebarrier import DoubleBarrier as AsyncDoubleBarrier
 from zkclient.recipes.election import Election as AsyncElection
 from zkclient.recipes.election import Leaders as AsyncLeaders
 from zkclient.recipes.instance import Instance
+from zkclient.recipes.leaderlatch import LeaderLatch as AsyncLeaderLatch
 from zkclient.recipes.lock import Lock as AsyncLock
 from zkclient.recipes.lock import RLock as AsyncRLock
 from zkclient.recipes.partitioner import TIME_BOUNDARY_S
@@ -57,7 +58,7 @@ from zkclient.recipes.readwritelock import WriteLock as AsyncWriteLock
 from zkclient.recipes.semaphore import Semaphore as AsyncSemaphore
 from zkclient.recipes.workqueue import Task as AsyncTask
 from zkclient.recipes.workqueue import WorkQueue as AsyncWorkQueue
-from zkclient.recipetwins import CounterTwin, ItemsTwin, TaskTwin
+from zkclient.recipetwins import CounterTwin, ItemsTwin, LatchTwin, TaskTwin
 from zkclient.results import NodeData, PartitionState
 from zkclient.threads import immediately
 from zkclient.twins import (
@@ -407,6 +408,10 @@ class ZooKeeper(ThreadClient):
         """See `zkclient.Election`."""
         return Election(self, path, id, timeout=timeout)
 
+    def LeaderLatch(self, path: str, id: str = "") -> LeaderLatch:
+        """See `zkclient.LeaderLatch`."""
+        return LeaderLatch(self, path, id)
+
     def Barrier(self, path: str) -> Barrier:
         """See `zkclient.Barrier`."""
         return Barrier(self, path)
@@ -690,6 +695,33 @@ class Leaders(Twin[AsyncLeaders]):
             return self._session.run(self._inner.__anext__())
         except StopAsyncIteration:
             raise StopIteration from None
+
+
+class LeaderLatch(LatchTwin):
+    """A candidate in the background: it leads when its turn comes, and stands again when it has lost the leadership.
+
+        with zk.LeaderLatch("/leader", "host-1") as latch:
+            while True:
+                if latch.has_leadership:
+                    ...                                # what only the leader does
+
+    The block goes on whether this process leads or not: so what only the leader may do asks `has_leadership` before
+    each step, or writes with `zk.transaction(guard=latch.wait())`. Where the work is one body that should end with
+    the leadership, take an `Election`, in whose queue this stands too: `Election(path).leader()` names the leader.
+
+    A listener is called with True when this process begins to lead, and with False when it leads no more, in turn.
+    """
+
+    def __init__(self, client: ZooKeeper, path: str, id: str = "") -> None:
+        super().__init__(client._session, lambda made: AsyncLeaderLatch(made, path, id))
+
+    def start(self) -> None:
+        """Stand for election, until `close`."""
+        self._session.run(self._inner.start())
+
+    def close(self) -> None:
+        """Give up the leadership, or the candidature."""
+        self._session.run(self._inner.close())
 
 
 class Partitioner(PartitionerTwin[AsyncPartitioner]):

@@ -27,6 +27,7 @@ from zkclient.recipes.counter import Counter
 from zkclient.recipes.discovery import Discovery
 from zkclient.recipes.doublebarrier import DoubleBarrier
 from zkclient.recipes.election import Election
+from zkclient.recipes.leaderlatch import LeaderLatch
 from zkclient.recipes.lock import Lock, RLock
 from zkclient.recipes.partitioner import TIME_BOUNDARY_S, Partitioner
 from zkclient.recipes.party import Party
@@ -217,6 +218,10 @@ class AsyncZooKeeper(Operations):
     def Election(self, path: str, id: str = "", *, timeout: float | None = None) -> Election:  # noqa: A002, N802 - kazoo's name
         """See `zkclient.Election`."""
         return Election(self, path, id, timeout=timeout)
+
+    def LeaderLatch(self, path: str, id: str = "") -> LeaderLatch:  # noqa: A002, N802 - Curator's name
+        """See `zkclient.LeaderLatch`."""
+        return LeaderLatch(self, path, id)
 
     def Barrier(self, path: str) -> Barrier:  # noqa: N802 - kazoo's name
         """See `zkclient.Barrier`."""

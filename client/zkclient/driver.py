@@ -206,9 +206,9 @@ class Driver(Caller):
                 for action in self.machine.take_actions():
                     match action:
                         case Settled():
-                            _tell(action.settle, action.outcome)
+                            tell(action.settle, action.outcome)
                         case Notify():
-                            _tell(action.notified, action.event)
+                            tell(action.notified, action.event)
                         case Open():
                             self._open(action.server)
                         case Close():
@@ -216,7 +216,7 @@ class Driver(Caller):
                                 self._connection.cancel()
                         case StateChanged():
                             for listener in tuple(self._listeners):
-                                _tell(listener, action.state)
+                                tell(listener, action.state)
                         case _:
                             assert_never(action)
         finally:
@@ -290,7 +290,7 @@ class Driver(Caller):
                     await outgoing.wait()
 
 
-def _tell(callback: Callable[[T], object], news: T) -> None:
+def tell(callback: Callable[[T], object], news: T) -> None:
     """Call what the user gave; its errors are its own."""
     try:
         callback(news)

@@ -1,15 +1,17 @@
 """For plain threads: what recipes have there alone, or do otherwise: operators, `len`, blocks (blocking.py is generated
 upon it)."""
 
-from functools import cached_property
+from collections.abc import Callable
+from functools import cached_property, partial
 from types import TracebackType
 from typing import Self, TypeVar
 
 from zkclient.errors import LockLost
 from zkclient.recipes.counter import Counter as AsyncCounter
+from zkclient.recipes.leaderlatch import LeaderLatch as AsyncLeaderLatch
 from zkclient.recipes.queue import Items
 from zkclient.recipes.workqueue import Task as AsyncTask
-from zkclient.twins import Held, Twin
+from zkclient.twins import BlockTwin, Held, Twin
 
 C = TypeVar("C", bound=AsyncCounter)
 I = TypeVar("I", bound=Items)  # noqa: E741 - items
@@ -29,6 +31,33 @@ class CounterTwin(Twin[C]):
     def __isub__(self, delta: int | float) -> Self:
         self._session.run(self._inner.add(-delta))
         return self
+
+
+class LatchTwin(BlockTwin[AsyncLeaderLatch]):
+    @property
+    def has_leadership(self) -> bool:
+        """Whether this process leads, as far as can be known: nobody else does before this says so."""
+
+        async def has_leadership() -> bool:
+            return self._inner.has_leadership
+
+        return self._session.run(has_leadership())
+
+    def wait(self, *, timeout: float | None = None) -> Held:
+        """Wait until this process leads. What it holds then has the fencing `token`, and is lost with the leadership.
+
+        Raises OperationTimeoutError after `timeout` seconds; and what the service says, if it refuses the candidate.
+        """
+
+        async def wait() -> Held:
+            return Held._of(self._session, await self._inner.wait(timeout=timeout))
+
+        return self._session.run(wait())
+
+    def add_listener(self, listener: Callable[[bool], object]) -> None:
+        """Call `listener` when this process begins to lead, and when it does no more, in the thread of the client's
+        callbacks."""
+        self._inner.add_listener(partial(self._session.callbacks.call, listener))
 
 
 class ItemsTwin(Twin[I]):

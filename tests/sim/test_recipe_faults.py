@@ -5,8 +5,8 @@ answer, in the next story its second one, and so on; it is cancelled at each tur
 moment: they never hold together what they must not, tokens grow, all come to an end, and nothing is left behind.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from random import Random
 
@@ -42,21 +42,31 @@ Taken = AbstractAsyncContextManager[Held]
 
 @dataclass(frozen=True)
 class Kind:
-    """One way to compete. `exclusive`: nobody else holds at the same time. `together`: how many others may."""
+    """One way to compete. `exclusive`: nobody else holds at the same time. `together`: how many others may. `cancels`:
+    a loss cancels the body."""
 
     take: Callable[[AsyncZooKeeper], Taken]
     exclusive: bool = True
     together: int = 0
+    cancels: bool = True
+
+
+@asynccontextmanager
+async def latched(zk: AsyncZooKeeper) -> AsyncIterator[Held]:
+    async with zk.LeaderLatch(PATH) as latch:
+        yield await latch.wait()
 
 
 LOCK = Kind(lambda zk: zk.Lock(PATH, identifier="someone"))
+ELECTION = Kind(lambda zk: zk.Election(PATH, "someone"))
 READER = Kind(lambda zk: zk.ReadWriteLock(PATH).read_lock(), exclusive=False, together=9)
 WRITER = Kind(lambda zk: zk.ReadWriteLock(PATH).write_lock())
 LEASE = Kind(lambda zk: zk.Semaphore(PATH, max_leases=LEASES), exclusive=False, together=LEASES - 1)
 CONTESTS = {
     "lock": (LOCK, LOCK, LOCK),
     "lock that is re-entrant": (Kind(lambda zk: zk.RLock(PATH)), LOCK),
-    "election": (Kind(lambda zk: zk.Election(PATH, "someone")),) * 3,
+    "election": (ELECTION, ELECTION, ELECTION),
+    "latch in an election": (Kind(latched, cancels=False), ELECTION, ELECTION),
     "reader among writers": (READER, WRITER, WRITER),
     "writer among readers": (WRITER, READER, READER, READER),
     "semaphore": (LEASE, LEASE, LEASE, LEASE),
@@ -176,7 +186,7 @@ class Party:
             lost = held.lost.is_set()
             await self.zk.sync()
             await anyio.sleep(HOLD_SECONDS / 2)
-            assert not lost, "the body of what is lost is cancelled"
+            assert not (lost and self.kind.cancels), "the body of what is lost is cancelled"
         held.check()
 
 
