@@ -89,7 +89,7 @@ class EmbeddedServer:
         self._life = Life(self._address, self._directory, self._clock)
 
     def stop(self) -> None:
-        """End as with kill -9: connections break, new ones are refused, sessions live on if it is started in time."""
+        """End as with kill -9: connections break, new ones are refused. `start` finds data and sessions again."""
         life, self._life = self._running, None
         life.end()
 
@@ -118,11 +118,11 @@ class EmbeddedServer:
 
     def refuse(self) -> None:
         """Break all connections, and refuse new ones until `allow`. Sessions run out meanwhile, as always."""
-        self._running.ask(lambda life: life.runtime.clients.drop_all())
+        self._running.ask(lambda life: life.refuse())
 
     def allow(self) -> None:
-        """Take connections again."""
-        self._running.ask(lambda life: life.listen())
+        """Take connections again after `refuse`."""
+        self._running.ask(lambda life: life.allow())
 
     def pause(self) -> None:
         """Stand still, as after SIGSTOP: connections stay, nothing is answered. Its time stands still too, so sessions
@@ -173,7 +173,7 @@ class Life:
         self._address = address
         self._directory = directory
         self._clock = clock
-        self._listening = False
+        self._refusing = True
         self._running = threading.Event()
         self._running.set()
         serving: Future[None] = Future()
@@ -212,8 +212,14 @@ class Life:
     def drop_replies(self, count: int) -> None:
         self.replica.replies_to_drop += count
 
-    def listen(self) -> None:
-        self.runtime.clients.listen(listen(self._address))
+    def refuse(self) -> None:
+        self.runtime.clients.drop_all()
+        self._refusing = True
+
+    def allow(self) -> None:
+        if self._refusing:
+            self.runtime.clients.listen(listen(self._address))
+            self._refusing = False
 
     def advance(self, ms: int) -> None:
         self.replica.prepare_to_jump()
@@ -226,7 +232,7 @@ class Life:
         self._running.wait()
         self._clock.ahead_ms -= monotonic_ms() - began_ms
 
-    async def _do(self, work: "Callable[[Life], object]", done: "Future[None]") -> None:
+    async def _do(self, work: "Callable[[Life], object]", done: Future[None]) -> None:
         replica, runtime = self.replica, self.runtime
         try:
             work(self)
@@ -241,7 +247,7 @@ class Life:
         else:
             done.set_result(None)
 
-    def _run(self, serving: "Future[None]") -> None:
+    def _run(self, serving: Future[None]) -> None:
         try:
             trio.run(self._serve, serving)
         except BaseException as error:
@@ -249,7 +255,7 @@ class Life:
                 raise
             serving.set_exception(error)
 
-    async def _serve(self, serving: "Future[None]") -> None:
+    async def _serve(self, serving: Future[None]) -> None:
         clock = self._clock
         opened = open_store(self._directory, IDENTITY, lambda: os.urandom(16).hex(), ensemble=False, options=STORAGE)
         self.replica = replica = EmbeddedReplica(CONFIG, opened, clock.monotonic_ms(), clock.wall_ms())
@@ -260,7 +266,7 @@ class Life:
                 self.runtime = runtime = Runtime(
                     replica, log, snapshots, poller, wakeup, LIMITS, hello, lambda _: None, *times
                 )
-                self.listen()
+                self.allow()
                 self._token = trio.lowlevel.current_trio_token()
                 async with trio.open_nursery() as self._tasks:
                     self._tasks.start_soon(runtime.run)
