@@ -118,7 +118,7 @@ class Referee:
 
     def _raised_by_one(self, path: str, value: int, znode: Znode) -> None:
         """(23) Read, add one, write guarded by the lock: no such write is lost or comes twice. Source: what a lock is
-        for; client.md, recipes, rule 3."""
+        for; docs/recipes.md, rule 3."""
         if znode.data != b"%d" % (value + 1):
             self.world.fail("guarded writes", f"{path} was {value}, and {znode.data!r} is written under the lock")
 
@@ -133,7 +133,8 @@ class Referee:
 
     def granted(self, claim: Claim) -> None:
         """(22) Who is granted a place is first, of a live session, at this moment; and its token is higher than any
-        that was granted before: one holder at a time, in the order of asking. Source: client.md, recipes, 1 and 3."""
+        that was granted before: one holder at a time, in the order of asking. Source: docs/recipes.md, rules 1 and
+        3."""
         contest = self._contests[claim.contest]
         token = claim.held.token
         self._is_first(claim)
@@ -143,7 +144,7 @@ class Referee:
         contest.claims[token] = claim
 
     def still(self, claim: Claim) -> None:
-        """(22) A check that passes is right. Source: client.md, recipes, 2."""
+        """(22) A check that passes is right. Source: docs/recipes.md, rule 2."""
         self._is_first(claim)
 
     def ended(self, claim: Claim) -> None:
@@ -156,11 +157,11 @@ class Referee:
         return bool(queue) and (queue[0].token, queue[0].owner) == (claim.held.token, claim.session)
 
     def ended_unlocked(self, claim: Claim) -> None:
-        """(22) A body that outlived its lock ends with LockLost. Source: client.md, recipes, 2."""
+        """(22) A body that outlived its lock ends with LockLost. Source: docs/recipes.md, rule 2."""
         self._fail(claim, "mutual exclusion", "its body ended without an error, after the place was lost")
 
     def ran_on(self, claim: Claim) -> None:
-        """(22) The body of a lost lock is cancelled. Source: client.md, recipes, 2."""
+        """(22) The body of a lost lock is cancelled. Source: docs/recipes.md, rule 2."""
         self._fail(claim, "mutual exclusion", "its body runs on after the place was lost")
 
     def _is_first(self, claim: Claim) -> None:
@@ -169,8 +170,8 @@ class Referee:
             self._fail(claim, "mutual exclusion", f"in truth the queue is {queue}")
 
     def answered(self, session: SessionId, call: Call, reply: Reply) -> None:
-        """(24) Who waits watches the one before it, and nobody else: a release wakes one. Source: client.md, recipes,
-        7."""
+        """(24) Who waits watches the one before it, and nobody else: a release wakes one. Source: docs/recipes.md,
+        rule 7."""
         request = call.request
         if not isinstance(request, GetData) or not request.watch or isinstance(reply.body, APIError):
             return
@@ -201,7 +202,7 @@ class Referee:
         self._observed[observer] = index
 
     def no_one_left(self) -> None:
-        """(26) When all have released or given up, no contender is left behind. Source: client.md, recipes, 4."""
+        """(26) When all have released or given up, no contender is left behind. Source: docs/recipes.md, rule 4."""
         for path, contest in self._contests.items():
             if contest.queue:
                 self.world.fail("no leaked contender", f"at {path} remain {contest.queue}")
