@@ -18,8 +18,9 @@ import anyio
 from zk.model.events import EventType
 from zk.model.paths import join
 from zk.model.replies import MultiReply, PageEntry, Reply
-from zk.model.requests import Create, CreateMode
-from zkclient.errors import BadVersionError, NoAuthError, NoNodeError
+from zk.model.requests import CreateMode
+from zkclient.errors import BadVersionError, NoAuthError, NoNodeError, ThrottledError, ZKError
+from zkclient.machine import INSIST_MS
 from zkclient.operations import Consistency
 from zkclient.recipes.contenders import removal
 from zkclient.recipes.places import create_below_containers, sequence, undo, write
@@ -149,18 +150,25 @@ class Queue(Items):
             data, stat = found[0].data, found[0].stat
             if data is None or stat is None:
                 raise NoAuthError(path, "the first item may not be read, and so can't be taken")
-            full = self._client.absolute(path)
-            put_back = partial(_put_back, Create(full, data))
+            taking = removal(self._client.absolute(path), stat.czxid)
             with suppress(NoNodeError, BadVersionError):  # somebody else was faster
-                await write(self._client, removal(full, stat.czxid), deadline, put_back)
+                await write(self._client, taking, deadline, partial(self._taken_in_vain, path, data))
                 return data
         return None
 
+    def _taken_in_vain(self, path: str, data: bytes, reply: Reply) -> None:
+        """Nobody waited any more when the taking was answered."""
+        if isinstance(reply.body, MultiReply) and not reply.body.failed:
+            self._client.driver.start_task(self._put_back, path, data)
 
-def _put_back(item: Create, reply: Reply) -> Create | None:
-    """What undoes a taking that was answered with `reply`."""
-    body = reply.body
-    return item if isinstance(body, MultiReply) and not body.failed else None
+    async def _put_back(self, path: str, data: bytes) -> None:
+        """Put an item back in its place, unless that might be the second time."""
+        with suppress(ZKError):
+            while True:
+                with suppress(ThrottledError):  # a refusal for the moment
+                    await create_below_containers(self._client, path, data, CreateMode.PERSISTENT, inf)
+                    return
+                await anyio.sleep(INSIST_MS / 1_000)
 
 
 class PriorityQueue(Queue):
