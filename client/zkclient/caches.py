@@ -172,7 +172,7 @@ class Cache:
         picture = self._picture
         generation = picture.generation
         zxid = await self._read_nodes(picture.unread or (self._path,))
-        if picture.generation == generation:
+        if picture.generation == generation and self._error is None:
             self._tell(picture.advance(zxid))
             if picture.unread:
                 self._due.set()
