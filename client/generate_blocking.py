@@ -46,6 +46,7 @@ TWINS = (
     TwinOf("recipes/election", "Election", "ContestTwin", CONTEST),
     TwinOf("recipes/election", "Leaders"),
     TwinOf("recipes/leaderlatch", "LeaderLatch", "LatchTwin", LATCH),
+    TwinOf("recipes/lease", "Lease", "LeaseTwin", frozenset({"acquire"})),
     TwinOf("recipes/partitioner", "Partitioner", "PartitionerTwin", frozenset({"held"})),
     TwinOf("recipes/discovery", "Discovery"),
     TwinOf("recipes/discovery", "Registration", "BlockTwin"),
@@ -60,7 +61,8 @@ TWINS = (
     TwinOf("recipes/counter", "Counter", "CounterTwin", frozenset({"value"})),
     TwinOf("recipes/party", "Party"),
 )
-OF_RECIPES = frozenset({"LatchTwin", "ItemsTwin", "TaskTwin", "CounterTwin"})  # the bases in recipetwins.py
+OF_RECIPES = frozenset({"LatchTwin", "LeaseTwin", "ItemsTwin", "TaskTwin", "CounterTwin"})  # bases in recipetwins.py
+OF_ONE = frozenset({"TransactionTwin", "RLockTwin", "LatchTwin", "LeaseTwin"})  # bases for one class each
 HAND_MADE = ("Held", "WatchStream")
 WATCHING = ("DataWatch", "ChildrenWatch", "NodeCache", "ChildrenCache", "TreeCache")
 """By hand too, in watchtwins.py; the client makes them."""
@@ -177,7 +179,7 @@ def is_property(method: Function) -> bool:
 def twin(of: TwinOf) -> str:
     """The class for threads."""
     docstring = text_of(ast.get_docstring(class_of(parse(of.module), of.name), clean=False))
-    base = of.base if of.base in ("TransactionTwin", "RLockTwin", "LatchTwin") else f"{of.base}[Async{of.name}]"
+    base = of.base if of.base in OF_ONE else f"{of.base}[Async{of.name}]"
     parts = [f'class {of.name}({base}):\n    """{docstring}"""\n']
     inits = [method for method in methods(of.module, of.name) if method.name == "__init__"]
     of_client = bool(inits) and any(argument.arg == "client" for argument in inits[-1].args.args)

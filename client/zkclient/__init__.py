@@ -24,6 +24,7 @@ from zkclient.recipes.discovery import Discovery, Instances, Registration
 from zkclient.recipes.doublebarrier import DoubleBarrier
 from zkclient.recipes.election import Election, Leaders
 from zkclient.recipes.leaderlatch import LeaderLatch
+from zkclient.recipes.lease import Lease
 from zkclient.recipes.instance import Instance
 from zkclient.recipes.lock import Lock, RLock
 from zkclient.recipes.partitioner import Partitioner
@@ -67,6 +68,7 @@ __all__ = [
     "Election",
     "Leaders",
     "LeaderLatch",
+    "Lease",
     "Barrier",
     "DoubleBarrier",
     "Queue",

@@ -45,6 +45,7 @@ from zkclient.recipes.election import Election as AsyncElection
 from zkclient.recipes.election import Leaders as AsyncLeaders
 from zkclient.recipes.instance import Instance
 from zkclient.recipes.leaderlatch import LeaderLatch as AsyncLeaderLatch
+from zkclient.recipes.lease import Lease as AsyncLease
 from zkclient.recipes.lock import Lock as AsyncLock
 from zkclient.recipes.lock import RLock as AsyncRLock
 from zkclient.recipes.partitioner import TIME_BOUNDARY_S
@@ -58,7 +59,7 @@ from zkclient.recipes.readwritelock import WriteLock as AsyncWriteLock
 from zkclient.recipes.semaphore import Semaphore as AsyncSemaphore
 from zkclient.recipes.workqueue import Task as AsyncTask
 from zkclient.recipes.workqueue import WorkQueue as AsyncWorkQueue
-from zkclient.recipetwins import CounterTwin, ItemsTwin, LatchTwin, TaskTwin
+from zkclient.recipetwins import CounterTwin, ItemsTwin, LatchTwin, LeaseTwin, TaskTwin
 from zkclient.results import NodeData, PartitionState
 from zkclient.threads import immediately
 from zkclient.twins import (
@@ -412,6 +413,10 @@ class ZooKeeper(ThreadClient):
         """See `zkclient.LeaderLatch`."""
         return LeaderLatch(self, path, id)
 
+    def Lease(self, path: str, *, duration: float, identifier: str = "") -> Lease:
+        """See `zkclient.Lease`."""
+        return Lease(self, path, duration=duration, identifier=identifier)
+
     def Barrier(self, path: str) -> Barrier:
         """See `zkclient.Barrier`."""
         return Barrier(self, path)
@@ -706,8 +711,8 @@ class LeaderLatch(LatchTwin):
                     ...                                # what only the leader does
 
     The block goes on whether this process leads or not: so what only the leader may do asks `has_leadership` before
-    each step, or writes with `zk.transaction(guard=latch.wait())`. Where the work is one body that should end with
-    the leadership, take an `Election`, in whose queue this stands too: `Election(path).leader()` names the leader.
+    each step, or writes with `zk.transaction(guard=latch.wait())`. Where the work is one body that should end
+    with the leadership, take an `Election`, in whose queue this stands too: `Election(path).leader()` names the leader.
 
     A listener is called with True when this process begins to lead, and with False when it leads no more, in turn.
     """
@@ -722,6 +727,39 @@ class LeaderLatch(LatchTwin):
     def close(self) -> None:
         """Give up the leadership, or the candidature."""
         self._session.run(self._inner.close())
+
+
+class Lease(LeaseTwin):
+    """Held for `duration` seconds by one at a time, and by nobody longer without `renew`. Nobody waits for it.
+
+        if zk.Lease("/leases/cleanup", duration=3600, identifier="host-1").acquire():
+            ...                                        # once an hour, by whoever comes first
+
+    What lives as long as its session is an ephemeral node, a `Lock` or an `Election`: take those where the work should
+    pass to another soon after its process has died. A lease is for what should happen once in a while, like the jobs of
+    cron on many hosts: it outlives the session and the process, and nobody else has it before its time is over. (It is
+    kazoo's NonBlockingLease; but time is told by the service alone, not by the hosts' clocks.)
+
+    The holder's own clock starts when it asks, and nobody else gets the lease until a second after its time is over: so
+    the holder takes it for lost before. That rests on clocks, as any lease does (the servers' should agree to less than
+    a second); what must not go wrong checks `held.token`, or is a write of `zk.transaction(guard=held)`.
+    """
+
+    def __init__(self, client: ZooKeeper, path: str, *, duration: float, identifier: str = "") -> None:
+        super().__init__(client._session, lambda made: AsyncLease(made, path, duration=duration, identifier=identifier))
+
+    def renew(self, *, timeout: float | None = None) -> None:
+        """Let the time begin anew. Raises LockLost if the lease is not held any more."""
+        self._session.run(self._inner.renew(timeout=timeout))
+
+    def release(self, *, timeout: float | None = None) -> None:
+        """Give the lease up before its time. Raises LockLost if it was lost before."""
+        self._session.run(self._inner.release(timeout=timeout))
+
+    def holder(self) -> str | None:
+        """The identifier of the one that has the lease; None if nobody has. (Of one whose time is over, too, until the
+        lease is taken again or the service removes its node.)"""
+        return self._session.run(self._inner.holder())
 
 
 class Partitioner(PartitionerTwin[AsyncPartitioner]):

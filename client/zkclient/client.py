@@ -28,6 +28,7 @@ from zkclient.recipes.discovery import Discovery
 from zkclient.recipes.doublebarrier import DoubleBarrier
 from zkclient.recipes.election import Election
 from zkclient.recipes.leaderlatch import LeaderLatch
+from zkclient.recipes.lease import Lease
 from zkclient.recipes.lock import Lock, RLock
 from zkclient.recipes.partitioner import TIME_BOUNDARY_S, Partitioner
 from zkclient.recipes.party import Party
@@ -222,6 +223,10 @@ class AsyncZooKeeper(Operations):
     def LeaderLatch(self, path: str, id: str = "") -> LeaderLatch:  # noqa: A002, N802 - Curator's name
         """See `zkclient.LeaderLatch`."""
         return LeaderLatch(self, path, id)
+
+    def Lease(self, path: str, *, duration: float, identifier: str = "") -> Lease:  # noqa: N802 - as the class
+        """See `zkclient.Lease`."""
+        return Lease(self, path, duration=duration, identifier=identifier)
 
     def Barrier(self, path: str) -> Barrier:  # noqa: N802 - kazoo's name
         """See `zkclient.Barrier`."""

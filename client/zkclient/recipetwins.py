@@ -9,6 +9,7 @@ from typing import Self, TypeVar
 from zkclient.errors import LockLost
 from zkclient.recipes.counter import Counter as AsyncCounter
 from zkclient.recipes.leaderlatch import LeaderLatch as AsyncLeaderLatch
+from zkclient.recipes.lease import Lease as AsyncLease
 from zkclient.recipes.queue import Items
 from zkclient.recipes.workqueue import Task as AsyncTask
 from zkclient.twins import BlockTwin, Held, Twin
@@ -58,6 +59,22 @@ class LatchTwin(BlockTwin[AsyncLeaderLatch]):
         """Call `listener` when this process begins to lead, and when it does no more, in the thread of the client's
         callbacks."""
         self._inner.add_listener(partial(self._session.callbacks.call, listener))
+
+
+class LeaseTwin(Twin[AsyncLease]):
+    def acquire(self, *, timeout: float | None = None) -> Held | None:
+        """Take the lease if nobody has it; None if somebody has, be it by this object.
+
+        What it gives has the fencing `token`, is `lost` when the time is over, and guards transactions. After an error
+        with `maybe_applied` the lease may be nobody's until its time is over.
+        """
+
+        async def acquire(lease: AsyncLease) -> Held | None:
+            inner = await lease.acquire(timeout=timeout)
+            return None if inner is None else Held._of(self._session, inner)
+
+        self._session.running()
+        return self._session.run(acquire(self._inner))
 
 
 class ItemsTwin(Twin[I]):

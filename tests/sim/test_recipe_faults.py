@@ -57,6 +57,16 @@ async def latched(zk: AsyncZooKeeper) -> AsyncIterator[Held]:
         yield await latch.wait()
 
 
+@asynccontextmanager
+async def leased(zk: AsyncZooKeeper) -> AsyncIterator[Held]:
+    """As if one could wait for it."""
+    lease = zk.Lease("/leases/one", duration=0.3)
+    while (held := await lease.acquire()) is None:
+        await anyio.sleep(HOLD_SECONDS)
+    yield held
+    await lease.release()
+
+
 LOCK = Kind(lambda zk: zk.Lock(PATH, identifier="someone"))
 ELECTION = Kind(lambda zk: zk.Election(PATH, "someone"))
 READER = Kind(lambda zk: zk.ReadWriteLock(PATH).read_lock(), exclusive=False, together=9)
@@ -67,6 +77,7 @@ CONTESTS = {
     "lock that is re-entrant": (Kind(lambda zk: zk.RLock(PATH)), LOCK),
     "election": (ELECTION, ELECTION, ELECTION),
     "latch in an election": (Kind(latched, cancels=False), ELECTION, ELECTION),
+    "lease for a time": (Kind(leased, cancels=False),) * 3,
     "reader among writers": (READER, WRITER, WRITER),
     "writer among readers": (WRITER, READER, READER, READER),
     "semaphore": (LEASE, LEASE, LEASE, LEASE),

@@ -36,8 +36,8 @@ class LeaderLatch:
                     ...                                # what only the leader does
 
     The block goes on whether this process leads or not: so what only the leader may do asks `has_leadership` before
-    each step, or writes with `zk.transaction(guard=await latch.wait())`. Where the work is one body that should end with
-    the leadership, take an `Election`, in whose queue this stands too: `Election(path).leader()` names the leader.
+    each step, or writes with `zk.transaction(guard=await latch.wait())`. Where the work is one body that should end
+    with the leadership, take an `Election`, in whose queue this stands too: `Election(path).leader()` names the leader.
 
     A listener is called with True when this process begins to lead, and with False when it leads no more, in turn.
     """
