@@ -1,9 +1,10 @@
 """A tree's whole state as chunks of bytes: in a snapshot's file, and on the way to a server that is too far behind.
 
 The first chunk says what is to come: `[1, format, zxid, time_ms, znodes_sum, znodes, sessions, answers]`, the last
-three being counts. Then, in any number of chunks: `[2, acls, column, …]` znodes, one array per attribute (that is what makes
-loading fast); `[3, session, …]`; `[4, answer, …]`, the answers that sessions keep for resends, as in native/replies.py.
-That no chunk was damaged is for the storage and the peer's connection to see; that none is missing is checked here.
+three being counts. Then, in any number of chunks: `[2, acls, column, …]` znodes, one array per attribute (that is what
+makes loading fast); `[3, session, …]`; `[4, answer, …]`, the answers that sessions keep for resends, as in
+native/replies.py. That no chunk was damaged is for the storage and the peer's connection to see; that none is missing
+is checked here.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
