@@ -154,6 +154,20 @@ async def test_nobody_passes_on_the_word_of_one_who_has_gone(connect: Connect) -
             await DoubleBarrier(zk, PATH, 2).enter()
 
 
+async def test_a_round_of_members_of_whom_one_has_gone_does_not_begin(connect: Connect) -> None:
+    async with connect() as zk:
+        await zk.ensure_path("/")
+        barrier = DoubleBarrier(zk, PATH, 2)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(barrier.enter)
+            await until(zk, 1)
+            (here,) = await names(zk)
+            no_round = (await barrier._look(anyio.current_time() + 10))[1]
+            await barrier._begin([here, "member-0000000099"], no_round, anyio.current_time() + 10)
+            assert await names(zk) == (here,)
+            tasks.cancel_scope.cancel()
+
+
 async def test_a_member_whose_session_ends_is_not_waited_for_and_is_told(
     server: ServerProcess, connect: Connect
 ) -> None:

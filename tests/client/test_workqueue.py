@@ -6,7 +6,7 @@ from random import Random
 
 import anyio
 import pytest
-from zkclient import AsyncZooKeeper, LockLost, NodeExistsError, OperationTimeoutError, Task, WorkQueue
+from zkclient import AsyncZooKeeper, LockLost, NodeExistsError, OperationTimeoutError, State, Task, WorkQueue
 from zkclient.testing import Link
 
 from zk.server.testing import ServerProcess
@@ -332,6 +332,24 @@ async def test_an_acknowledgement_cancelled_at_any_moment_is_done_all_the_same(c
                     await anyio.lowlevel.checkpoint()
                 tasks.cancel_scope.cancel()
             assert await sizes(zk) == (0, 0, 0)
+
+
+async def test_an_acknowledgement_cancelled_while_cut_off_is_done_later(
+    server: ServerProcess, connect: Connect
+) -> None:
+    async with connect() as other, Link(str(server.address)) as link, connect(link.address) as zk:
+        await zk.ensure_path("/")
+        await WorkQueue(zk, PATH).put("a")
+        task = await WorkQueue(zk, PATH).claim()
+        suspended = anyio.Event()
+        zk.add_listener(lambda state: suspended.set() if state is State.SUSPENDED else None)
+        link.refuse()
+        await suspended.wait()
+        with anyio.move_on_after(0.05) as scope:
+            await task.ack()
+        assert scope.cancelled_caught
+        link.allow()
+        await until(other, (0, 0, 0))
 
 
 async def test_every_item_is_finished_once_and_worked_on_by_one_at_a_time(

@@ -296,12 +296,15 @@ def test_no_item_of_a_queue_is_delivered_twice_and_none_is_lost_with_sessions_th
 # ---- DoubleBarrier
 
 
+MEMBERS = 3
+LATE = 1  # too many for one round
+
+
 class Gate:
     """Hears who enters and leaves. A member is here from its call of `enter` until its call of `leave`."""
 
-    def __init__(self, members: int) -> None:
+    def __init__(self) -> None:
         self.passed = 0
-        self._members = members
         self._here: set[object] = set()
         self._most: dict[object, int] = {}  # for each who enters, how many were here at most, since then
         self._inside: dict[object, tuple[Process, Zxid, Callable[[], bool]]] = {}
@@ -311,10 +314,11 @@ class Gate:
         while not process.storm.over:
             await anyio.sleep(process.random.uniform(0, 0.1))
             with suppress(*NOT_NOW):
-                await self._round(process, DoubleBarrier(process.zk, f"{PATH}/rounds", self._members), 1.5)
-        await self._round(process, DoubleBarrier(process.zk, f"{PATH}/last", self._members), None)
+                await self._round(process, "rounds", MEMBERS, 1.5)
+        await self._round(process, "last", MEMBERS + LATE, None)
 
-    async def _round(self, process: Process, barrier: DoubleBarrier, timeout: float | None) -> None:
+    async def _round(self, process: Process, name: str, members: int, timeout: float | None) -> None:
+        barrier = DoubleBarrier(process.zk, f"{PATH}/{name}", members)
         me = object()
         self._here.add(me)
         self._most[me] = 0
@@ -323,7 +327,7 @@ class Gate:
         try:
             held = await barrier.enter(timeout=timeout)
             token = barrier._round.token
-            assert self._most.pop(me) >= self._members, f"{process.name} enters before enough are here"
+            assert self._most.pop(me) >= members, f"{process.name} enters before enough are here"
             assert token not in self._ended, f"{process.name} enters a round that others have ended"
             self._inside[me] = process, token, held.lost.is_set
             self.passed += 1
@@ -344,10 +348,10 @@ class Gate:
 
 @pytest.mark.parametrize(("seed", "servers"), [(seed, 1 + 2 * (seed % 2)) for seed in range(8)])
 def test_a_double_barrier_lets_nobody_pass_too_early_and_nobody_wait_for_ever(seed: int, servers: int) -> None:
-    gate = Gate(3)
+    gate = Gate()
 
     def prepare(storm: Storm) -> None:
-        for number in range(3):
+        for number in range(MEMBERS + LATE):
             storm.begin(f"member {number}", gate.live)
 
     def afterwards(storm: Storm) -> None:
