@@ -62,7 +62,7 @@ async def leased(zk: AsyncZooKeeper) -> AsyncIterator[Held]:
     """As if one could wait for it."""
     lease = zk.Lease("/leases/one", duration=0.3)
     while (held := await lease.acquire()) is None:
-        await anyio.sleep(HOLD_SECONDS)
+        await anyio.sleep(4 * HOLD_SECONDS)
     yield held
     await lease.release()
 
@@ -75,31 +75,31 @@ LEASE = Kind(lambda zk: zk.Semaphore(PATH, max_leases=LEASES), exclusive=False, 
 CONTESTS = {
     "lock": (LOCK, LOCK, LOCK),
     "lock that is re-entrant": (Kind(lambda zk: zk.RLock(PATH)), LOCK),
-    "election": (ELECTION, ELECTION, ELECTION),
-    "latch in an election": (Kind(latched, cancels=False), ELECTION, ELECTION),
-    "lease for a time": (Kind(leased, cancels=False),) * 3,
+    "election": (ELECTION, ELECTION),
+    "latch in an election": (Kind(latched, cancels=False), ELECTION),
+    "lease for a time": (Kind(leased, cancels=False),) * 2,
     "reader among writers": (READER, WRITER, WRITER),
     "writer among readers": (WRITER, READER, READER, READER),
     "semaphore": (LEASE, LEASE, LEASE, LEASE),
-    "semaphore of one": (Kind(lambda zk: zk.Semaphore(PATH, max_leases=1)),) * 3,
+    "semaphore of one": (Kind(lambda zk: zk.Semaphore(PATH, max_leases=1)),) * 2,
 }
 
 
 @dataclass
 class Judge:
-    """Sees who holds."""
+    """Sees who holds. What it finds it writes down: an error in a body whose place is lost is only another's cause."""
 
     holding: list[tuple[Kind, Held]] = field(default_factory=list)
-    tokens: list[int] = field(default_factory=list)
+    tokens: list[int] = field(default_factory=lambda: [0])
     exclusive_token: int = 0
-    losses: int = 0
+    found: list[str] = field(default_factory=list)
 
     def granted(self, kind: Kind, held: Held) -> None:
         others = [other for other, its in self.holding if not its.lost.is_set()]
-        assert len(others) <= kind.together
-        assert not any(other.exclusive for other in others)
-        assert held.token not in self.tokens
-        assert held.token > (max(self.tokens, default=0) if kind.exclusive else self.exclusive_token)
+        if len(others) > kind.together or any(other.exclusive for other in others):
+            self.found.append(f"{held.path} is granted beside {others}")
+        if held.token in self.tokens or held.token <= (max(self.tokens) if kind.exclusive else self.exclusive_token):
+            self.found.append(f"{held.path} is granted by {held.token} after {self.tokens}")
         self.tokens.append(held.token)
         if kind.exclusive:
             self.exclusive_token = held.token
@@ -189,7 +189,7 @@ class Party:
                 finally:
                     self.judge.ended(self.kind, held)
         except LOSSES:
-            self.judge.losses += 1
+            pass
 
     async def hold(self, held: Held) -> None:
         """What it does while it holds. Losing it comes between."""
@@ -197,7 +197,8 @@ class Party:
             lost = held.lost.is_set()
             await self.zk.sync()
             await anyio.sleep(HOLD_SECONDS / 2)
-            assert not (lost and self.kind.cancels), "the body of what is lost is cancelled"
+            if lost and self.kind.cancels:
+                self.judge.found.append(f"the body at {held.path} runs on after the loss")
         held.check()
 
 
@@ -206,11 +207,11 @@ def play(scenario: Troubled, contest: str, rounds: int, prepare: Callable[[Party
     judge = Judge()
     parties = [Party(scenario, judge, kind, rounds) for kind in CONTESTS[contest]]
     prepare(parties[0])
-    play_out(scenario, parties)
+    play_out(scenario, judge, parties)
     return parties[0]
 
 
-def play_out(scenario: Troubled, parties: Sequence[Party]) -> None:
+def play_out(scenario: Troubled, judge: Judge, parties: Sequence[Party]) -> None:
     until_us = scenario.world.now_us + STORY_MS_MAX * MS
 
     def comes_about(condition: Callable[[], bool]) -> bool:
@@ -220,6 +221,7 @@ def play_out(scenario: Troubled, parties: Sequence[Party]) -> None:
 
     assert comes_about(lambda: all(party.done for party in parties)), f"they wait for ever: {contenders(scenario)}"
     assert comes_about(lambda: contenders(scenario) == ()), f"left behind: {contenders(scenario)}"
+    assert judge.found == []
     for party in parties:
         party.finish()
     assert comes_about(lambda: all(party.main.done() for party in parties))
@@ -340,5 +342,5 @@ def test_no_lease_of_a_semaphore_lies_idle_while_somebody_waits(seed: int) -> No
         crowd = [Sociable(scenario, judge, LEASE, rounds=4) for _ in range(6)]
         for party in crowd:
             party.crowd = crowd
-        play_out(scenario, crowd)
-        assert len(judge.tokens) == 24
+        play_out(scenario, judge, crowd)
+        assert len(set(judge.tokens[1:])) == 24

@@ -303,7 +303,7 @@ class Contest:
         self._acquiring = True
         try:
             deadline = anyio.current_time() + (self._timeout if timeout is None else timeout)
-            self._held = await (self._acquire(deadline) if wait else self._acquire(deadline, wait=False))
+            self._held = await self._acquire(deadline, wait=wait)
         finally:
             self._acquiring = False
         return self._held
