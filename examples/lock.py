@@ -1,10 +1,10 @@
 """Only one process at a time writes the report, even if several are started at the same moment.
 
-python examples/lock.py [HOST:PORT,…]
+python examples/lock.py [--server HOST:PORT,…]
 """
 
+import argparse
 import asyncio
-import sys
 
 from zkclient import AsyncZooKeeper
 
@@ -21,4 +21,6 @@ async def main(hosts: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1:2181"))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--server", default="127.0.0.1:2181")
+    asyncio.run(main(parser.parse_args().server))

@@ -3,6 +3,7 @@
 import itertools
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from zkclient import ZooKeeper
 
 from zk.server.testing import ServerProcess, free_ports, start_server
 
@@ -86,24 +88,102 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
         yield running_server
 
 
-def run_example(name: str, *arguments: str) -> list[str]:
-    """The lines that an example prints; it must be short, and end well."""
+def example(name: str, server: ServerProcess, *arguments: str) -> list[str]:
+    """The command that runs an example; it must be short."""
     source = ROOT / "examples" / f"{name}.py"
     assert len(source.read_text().splitlines()) <= 60
-    done = subprocess.run(
-        [sys.executable, str(source), *arguments], capture_output=True, text=True, env=environment(), timeout=TIMEOUT_S
-    )
+    return [sys.executable, str(source), *arguments[:1], "--server", str(server.address), *arguments[1:]]
+
+
+def run_example(name: str, server: ServerProcess, *arguments: str) -> list[str]:
+    """The lines that an example prints; it must end well."""
+    command = example(name, server, *arguments)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=TIMEOUT_S)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
 
+@contextmanager
+def started_example(name: str, server: ServerProcess, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
+    """An example that runs beside others; Ctrl-C ends it well, if it has not ended before."""
+    command = example(name, server, *arguments)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment())
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=TIMEOUT_S)
+    assert (process.returncode, errors) == (0, "")
+
+
+def next_line(process: "subprocess.Popen[str]") -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().rstrip("\n")
+
+
 def test_the_lock_example(server: ServerProcess) -> None:
-    first, last = run_example("lock", str(server.address))
+    first, last = run_example("lock", server)
     assert re.fullmatch(r"lock held; fencing token \d+", first)
     assert last == "lock released"
 
 
 def test_the_leader_election_example(server: ServerProcess) -> None:
-    first, last = run_example("leader_election", "anna", str(server.address))
+    first, last = run_example("leader_election", server, "anna")
     assert re.fullmatch(r"anna leads; token \d+", first)
     assert last == "anna steps down"
+
+
+def test_the_config_watch_example(server: ServerProcess) -> None:
+    with ZooKeeper(str(server.address)) as zk, started_example("config_watch", server, "/config") as process:
+        zk.create("/config", '{"workers": 2}')
+        assert next_line(process) == "version 0: {'workers': 2}"
+        zk.set("/config", "nonsense")
+        assert next_line(process).startswith("version 1 is no JSON")
+        zk.set("/config", '{"workers": 5}')
+        assert next_line(process) == "version 2: {'workers': 5}"
+        zk.delete("/config")
+        assert next_line(process) == "deleted"
+        process.wait(TIMEOUT_S)
+
+
+def test_the_service_registry_example(server: ServerProcess) -> None:
+    with started_example("service_registry", server) as first:
+        one = next_line(first).removeprefix("serving on ")
+        assert (next_line(first), next_line(first)) == (f"present: {one}", f"{one} says hello")
+        with started_example("service_registry", server) as second:
+            two = next_line(second).removeprefix("serving on ")
+            both = " ".join(sorted((one, two), key=int))
+            assert next_line(second) == f"present: {both}"
+            assert next_line(first) == f"present: {both}"
+            assert re.fullmatch(rf"({one}|{two}) says hello", next_line(first))
+        assert next_line(first) == f"present: {one}"
+
+
+def test_the_work_queue_example(server: ServerProcess, tmp_path: Path) -> None:
+    there, missing = tmp_path / "there", tmp_path / "missing"
+    there.write_text("")
+    assert run_example("work_queue", server, "put", str(missing), str(there)) == []
+    assert run_example("work_queue", server, "work", "--idle", "0.3") == [
+        f"{missing}: No such file or directory, attempt 1",
+        f"{missing}: No such file or directory, attempt 2",
+        f"e3b0c442 {there}",
+        f"given up: {missing}",
+    ]
+
+
+def test_the_distributed_cron_example(server: ServerProcess) -> None:
+    """One of two runs the command; when it is stopped, the other one goes on with the next run."""
+    command = ("sh", "-c", "echo run $CRON_RUN")
+    options = ("--every=0.1", "--runs=5", *command)
+    with started_example("distributed_cron", server, *options) as first:
+        assert [next_line(first) for _ in range(4)] == [
+            "run 1",
+            "run 1 ended with 0",
+            "run 2",
+            "run 2 ended with 0",
+        ]
+        with started_example("distributed_cron", server, *options) as second:
+            first.send_signal(signal.SIGINT)
+            rest, _ = first.communicate(timeout=TIMEOUT_S)
+            said = rest.splitlines() + second.communicate(timeout=TIMEOUT_S)[0].splitlines()
+    assert [line for line in said if "ended" not in line] == ["run 3", "run 4", "run 5"]
