@@ -10,7 +10,7 @@ from zk.model.requests import CreateMode, GetChildren, GetData
 from zk.model.stat import Stat
 from zkclient import errors
 from zkclient.blocking import ZooKeeper
-from zkclient.caches import ChildrenCache, NodeCache, TreeCache
+from zkclient.caches import CacheChanges, ChildrenCache, NodeCache, TreeCache
 from zkclient.client import AsyncZooKeeper
 from zkclient.datawatch import ChildrenWatch, DataWatch
 from zkclient.errors import *  # noqa: F403 - the whole family, by its own __all__
@@ -20,12 +20,12 @@ from zkclient.probing import status_of
 from zkclient.recipes.barrier import Barrier
 from zkclient.recipes.contenders import Held
 from zkclient.recipes.counter import Counter
-from zkclient.recipes.discovery import Discovery, Instances, Registration
+from zkclient.recipes.discovery import Discovery, InstanceChanges, Instances, Registration
 from zkclient.recipes.doublebarrier import DoubleBarrier
 from zkclient.recipes.election import Election, Leaders
+from zkclient.recipes.instance import Instance
 from zkclient.recipes.leaderlatch import LeaderLatch
 from zkclient.recipes.lease import Lease
-from zkclient.recipes.instance import Instance
 from zkclient.recipes.lock import Lock, RLock
 from zkclient.recipes.partitioner import Partitioner
 from zkclient.recipes.party import Party
@@ -51,11 +51,13 @@ __all__ = [
     "ChildrenCache",
     "TreeCache",
     "CacheChange",
+    "CacheChanges",
     "Partitioner",
     "PartitionState",
     "Discovery",
     "Instance",
     "Instances",
+    "InstanceChanges",
     "Registration",
     "Pages",
     "ClientStatistics",

@@ -33,7 +33,7 @@ PAGES_AT_ONCE = 8  # nodes whose children are listed at the same time
 REFUSED_SECONDS = 0.5  # behind a refusal, before it is tried again
 
 Listener = Callable[[CacheChange], object]
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class Cache:
@@ -54,7 +54,7 @@ class Cache:
         self._reads_at_once = READS_AT_ONCE
         self._error: ZKError | None = None
         self._listeners: list[Listener] = []
-        self._followers: list[Changes] = []
+        self._followers: list[CacheChanges] = []
 
     async def __aenter__(self) -> Self:
         """Begin, and wait until everything is there. Raises OperationTimeoutError, TooManyNodesError, or what the
@@ -112,9 +112,9 @@ class Cache:
         with suppress(ValueError):  # it was not there, or is not any more
             self._listeners.remove(listener)
 
-    def changes(self) -> "Changes":
+    def changes(self) -> "CacheChanges":
         """An async iterator of the changes from here on. To a slow consumer several changes of a node become one."""
-        return Changes(self)
+        return CacheChanges(self)
 
     # ---- for the caches
 
@@ -162,7 +162,7 @@ class Cache:
                     self._reads_at_once = max(1, self._reads_at_once // 8)  # the answer would have been too long
                     self._due.set()
                 except APIError as error:
-                    log.warning("the cache of %s: %s; trying again", self._path, error)
+                    _log.warning("the cache of %s: %s; trying again", self._path, error)
                     self._due.set()
                     await anyio.sleep(REFUSED_SECONDS)
                 except ZKError as error:
@@ -243,7 +243,7 @@ class Cache:
                 try:
                     listener(change)
                 except Exception:
-                    log.exception("a listener of the cache of %s failed on %s", self._path, change)
+                    _log.exception("a listener of the cache of %s failed on %s", self._path, change)
 
     def _wake(self) -> None:
         self._moved.set()
@@ -277,7 +277,7 @@ def _node(found: Body | APIError, zxid: Zxid) -> NodeData | None:
     return NodeData(found.data, found.stat, zxid) if isinstance(found, DataReply) else None
 
 
-class Changes:
+class CacheChanges:
     """An async iterator of the changes of a cache. It ends when the cache is closed, and raises what else ends it."""
 
     def __init__(self, cache: Cache) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from zkclient.client import AsyncZooKeeper
 
 V = TypeVar("V", bound=tuple[object, ...])
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 DataFunction = (
     Callable[[bytes | None, Stat | None], object] | Callable[[bytes | None, Stat | None, WatchEvent | None], object]
@@ -136,7 +136,7 @@ async def follow(feed: Feed[V], function: Callable[..., object], call: Call) -> 
             except ClientClosedError:
                 return
             except Exception:
-                log.exception("the watch of %s: a call of %s failed, or the read before it", feed.path, function)
+                _log.exception("the watch of %s: a call of %s failed, or the read before it", feed.path, function)
                 if feed.ended is not None:
                     return
     finally:

@@ -62,11 +62,11 @@ class Picture:
         self.nodes: dict[str, NodeData] = {}
         self.zxid = Zxid(0)
         """Every change up to here is shown; 0 before there was anything to show."""
-        self.exact = False
+        self.exact: bool = False
         """Whether `nodes` is exactly what was there at `zxid`; otherwise some are newer."""
-        self.generation = 0
+        self.generation: int = 0
         """What was read in an earlier one is of no use."""
-        self.to_fill = True
+        self.to_fill: bool = True
         self._nodes_max = nodes_max
         self._rounds_in_vain_max = rounds_in_vain_max
         self._base: dict[str, NodeData] | None = {}  # read anew, and not shown yet
@@ -128,7 +128,8 @@ class Picture:
             return self._show_at_least(zxid)
         if not until:
             return ()
-        self.exact, self.zxid = True, until
+        self.exact = True
+        self.zxid = until
         updates = {event.path: event.node for event in self._events[:shown]}
         self._keep(self._events[shown:])
         return self._show(updates)
@@ -162,7 +163,8 @@ class Picture:
         self._keep(left)
         self._floor = zxid
         until = Zxid(min(left[0].zxid - 1, zxid)) if left else zxid
-        self.exact, self.zxid = False, max(self.zxid, until)
+        self.exact = False
+        self.zxid = max(self.zxid, until)
         return self._show(updates)
 
     def _show(self, updates: dict[str, NodeData | None]) -> tuple[CacheChange, ...]:

@@ -9,7 +9,7 @@ from typing import Self, TypeVar
 
 from zk.model.record import Zxid
 from zkclient.caches import NODES_MAX, Cache, Listener
-from zkclient.caches import Changes as AsyncChanges
+from zkclient.caches import CacheChanges as AsyncCacheChanges
 from zkclient.caches import ChildrenCache as AsyncChildrenCache
 from zkclient.caches import NodeCache as AsyncNodeCache
 from zkclient.caches import TreeCache as AsyncTreeCache
@@ -85,7 +85,8 @@ class DataWatch:
     event there, None at first. The first call is made by the thread that decorates, and what it raises comes out there;
     later calls are made in the thread of the client's callbacks, one after the other, and may use the client. What
     changes several times during one call is told once, as it is then. The watch lasts over reconnects and sessions,
-    until the function returns False or the client is closed. What later calls raise is logged.
+    until the function returns False or the client is closed; a forked child does not inherit it. What later calls
+    raise is logged.
     """
 
     def __init__(self, client: ThreadClient, path: str, func: DataFunction | None = None) -> None:
@@ -123,7 +124,7 @@ class ChildrenWatch:
         return function
 
 
-class Changes(Twin[AsyncChanges]):
+class CacheChanges(Twin[AsyncCacheChanges]):
     """An iterator of the changes of a cache. It ends when the cache is closed, and raises what else ends it."""
 
     def __iter__(self) -> Self:
@@ -178,9 +179,9 @@ class CacheTwin(BlockTwin[K]):
         if told is not None:
             self._session.run(_at_once(partial(self._inner.remove_listener, told)))
 
-    def changes(self) -> Changes:
+    def changes(self) -> CacheChanges:
         """An iterator of the changes from here on. To a slow consumer several changes of a node become one."""
-        return Changes._of(self._session, self._session.run(_at_once(self._inner.changes)))
+        return CacheChanges._of(self._session, self._session.run(_at_once(self._inner.changes)))
 
 
 class MappingTwin(CacheTwin[M], Mapping[str, NodeData]):

@@ -13,7 +13,7 @@ import anyio
 
 from zk.model.errors import ZKError
 from zk.model.paths import join
-from zkclient.caches import Changes, ChildrenCache
+from zkclient.caches import CacheChanges, ChildrenCache
 from zkclient.errors import ClientClosedError, NoInstanceError
 from zkclient.picture import CacheChange
 from zkclient.recipes.contenders import LEAVE_SECONDS_MAX, Held
@@ -28,7 +28,7 @@ PREFIX = "instance-"
 AGAIN_SECONDS = 0.5  # behind a registration that failed, before the next attempt
 
 _random = SystemRandom()
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class Discovery:
@@ -135,7 +135,7 @@ class Registration:
                     except ClientClosedError:
                         return
                     except ZKError as error:
-                        log.warning("%s at %s: %s; trying again", self._instance, self._path, error)
+                        _log.warning("%s at %s: %s; trying again", self._instance, self._path, error)
                         await anyio.sleep(AGAIN_SECONDS)
             finally:
                 try:
@@ -207,7 +207,7 @@ class Instances:
             try:
                 self._known[path] = node.stat.czxid, Instance.from_json(node.data)
             except ValueError as error:
-                log.warning("%s: %s", path, error)
+                _log.warning("%s: %s", path, error)
         latest = {instance.id: instance for _, instance in sorted(self._known.values(), key=lambda known: known[0])}
         self._present = tuple(latest.values())
 
@@ -215,7 +215,7 @@ class Instances:
 class InstanceChanges:
     """An async iterator of the instances that are present. It ends with the block of its `Instances`."""
 
-    def __init__(self, instances: Instances, changes: Changes) -> None:
+    def __init__(self, instances: Instances, changes: CacheChanges) -> None:
         self._instances = instances
         self._changes = changes
         self._told: tuple[Instance, ...] | None = None
