@@ -305,7 +305,8 @@ async def test_a_waiter_whose_whole_path_vanishes_is_told_that_its_place_is_gone
                     tasks.start_soon(wait)
                     await until(other, 2)
                     await other.delete("/locks", recursive=True)
-        assert lost == ["its node was deleted while it was waiting"]
+        # the holder's node goes first: the waiter may just have found itself to be the next
+        assert lost in (["its node was deleted while it was waiting"], ["its node was deleted"])
         assert await zk.Lock(PATH).contenders() == ()
 
 
