@@ -49,6 +49,7 @@ class Process:
         self.random = Random(f"{self.name} of {storm.seed}")
         self.dead = False
         self.done = False
+        self._died_us = 0
         self._life = (name, live, life)
         self.loop = EventLoop(storm.scenario.world, rate=self.random.uniform(1.03, 1.06))
         self.line = storm.scenario.line(self.loop, self)
@@ -69,6 +70,11 @@ class Process:
         """Whether it is up and running: who sleeps believes nothing."""
         return not self.dead and not self.loop.stalled
 
+    @property
+    def forgotten(self) -> bool:
+        """Whether it is dead, and its sessions are over."""
+        return self.dead and self._died_us + 2 * TIMEOUT_MS * MS < self.storm.world.now_us
+
     async def _run(self) -> None:
         try:
             async with self.zk:
@@ -82,6 +88,7 @@ class Process:
     def die(self) -> None:
         name, live, life = self._life
         self.dead = self.done = True
+        self._died_us = self.storm.world.now_us
         self.loop.stall(inf)
         self.line.cut()
         self.storm.scenario.world.after(200 * MS, lambda: self.storm.begin(name, live, life + 1))
@@ -301,12 +308,12 @@ LATE = 1  # too many for one round
 
 
 class Gate:
-    """Hears who enters and leaves. A member is here from its call of `enter` until its call of `leave`."""
+    """Hears who enters and leaves. A round begins when enough have called `enter` that are not inside yet."""
 
     def __init__(self) -> None:
         self.passed = 0
-        self._here: set[object] = set()
-        self._most: dict[object, int] = {}  # for each who enters, how many were here at most, since then
+        self._entering: dict[object, Process] = {}
+        self._most: dict[object, int] = {}  # for each who enters, how many did so at once, at most
         self._inside: dict[object, tuple[Process, Zxid, Callable[[], bool]]] = {}
         self._ended: set[Zxid] = set()
 
@@ -320,30 +327,36 @@ class Gate:
     async def _round(self, process: Process, name: str, members: int, timeout: float | None) -> None:
         barrier = DoubleBarrier(process.zk, f"{PATH}/{name}", members)
         me = object()
-        self._here.add(me)
+        self._entering[me] = process
         self._most[me] = 0
+        entering = sum(not other.forgotten for other in self._entering.values())
         for one in self._most:
-            self._most[one] = max(self._most[one], len(self._here))
+            self._most[one] = max(self._most[one], entering)
         try:
             held = await barrier.enter(timeout=timeout)
-            token = barrier._round.token
-            assert self._most.pop(me) >= members, f"{process.name} enters before enough are here"
-            assert token not in self._ended, f"{process.name} enters a round that others have ended"
-            self._inside[me] = process, token, held.lost.is_set
-            self.passed += 1
+        except BaseException:
+            self._gives_up(process, me)
+            raise
+        finally:
+            most = self._most.pop(me)
+        del self._entering[me]
+        token = barrier._round.token
+        assert most >= members, f"{process.name} enters before enough have come"
+        assert token not in self._ended, f"{process.name} enters a round that others have ended"
+        self._inside[me] = process, token, held.lost.is_set
+        self.passed += 1
+        try:
             await anyio.sleep(process.random.uniform(0, 0.03))
         finally:
-            self._most.pop(me, None)
-            self._inside.pop(me, None)
-            self._gone(process, me)
+            del self._inside[me]
         await barrier.leave()
         self._ended.add(token)
         inside = [who.name for who, its, lost in self._inside.values() if its == token and who.believes and not lost()]
         assert inside == [], f"{process.name} has left before they leave"
 
-    def _gone(self, process: Process, me: object) -> None:
-        """Of one who gives up the node may be there for as long as the session lasts."""
-        process.storm.world.after(2 * TIMEOUT_MS * MS if process.storm.rough else 0, lambda: self._here.discard(me))
+    def _gives_up(self, process: Process, me: object) -> None:
+        """The node may be there for as long as the session lasts."""
+        process.storm.world.after(2 * TIMEOUT_MS * MS, lambda: self._entering.pop(me))
 
 
 @pytest.mark.parametrize(("seed", "servers"), [(seed, 1 + 2 * (seed % 2)) for seed in range(8)])
