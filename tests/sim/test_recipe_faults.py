@@ -333,14 +333,33 @@ class Sociable(Party):
         await anyio.sleep(self.world.random.uniform(0, 0.003))
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(10))
 def test_no_lease_of_a_semaphore_lies_idle_while_somebody_waits(seed: int) -> None:
     """Messages take as long as chance will have it."""
     with Troubled(1) as scenario:
         scenario.world.random = Random(seed)
-        judge = Judge()
-        crowd = [Sociable(scenario, judge, LEASE, rounds=4) for _ in range(6)]
-        for party in crowd:
-            party.crowd = crowd
-        play_out(scenario, judge, crowd)
-        assert len(set(judge.tokens[1:])) == 24
+        assert len(set(meet(scenario, 6, lambda late: None).tokens[1:])) == 6 * 3
+
+
+@pytest.mark.parametrize("size", [3, 4, 5])
+def test_nor_if_a_waiter_hears_late_of_anything(size: int) -> None:
+    late_at = 0
+
+    def prepare(late: Party) -> None:
+        late.on_answer = lambda number: late.line.darken(200 * MS) if number == late_at else None
+
+    with Troubled(1) as scenario:
+        while late_at < 15:
+            late_at += 1
+            meet(scenario, size, prepare)
+
+
+def meet(scenario: Troubled, size: int, prepare: Callable[[Party], None]) -> Judge:
+    """So many meet, a few times; `prepare` is given the last one to ask."""
+    judge = Judge()
+    crowd = [Sociable(scenario, judge, LEASE, rounds=3) for _ in range(size)]
+    for party in crowd:
+        party.crowd = crowd
+    prepare(crowd[-1])
+    play_out(scenario, judge, crowd)
+    return judge
