@@ -183,14 +183,14 @@ class Driver(Caller):
 
     # ---- what the machine wants done
 
-    def kick(self) -> None:
-        """The machine was fed: let what came of it happen."""
+    def kick(self, *, gathered: bool = False) -> None:
+        """The machine was fed: let what came of it happen. `gathered`: nobody else will feed it in this turn."""
         machine = self.machine
         while self._forgotten:
             machine.unwatch(self._forgotten.popleft())
         if machine.has_outgoing:
-            if self._quick is not None and machine.pending_calls == 1:
-                self._quick.write(machine.take_outgoing())  # there is nothing to gather it with
+            if self._quick is not None and (gathered or machine.pending_calls == 1):
+                self._quick.write(machine.take_outgoing())
             elif self._outgoing is not None:
                 self._outgoing.set()
         if machine.has_actions and not self._performing:

@@ -13,13 +13,15 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from contextvars import Context
+from contextvars import Context, copy_context
 from functools import partial
 from queue import SimpleQueue
 from selectors import DefaultSelector
 from time import monotonic
 from typing import TypeVar
 from weakref import WeakSet
+
+import anyio
 
 from zk.model.requests import ClientRequest
 from zkclient.calling import Caller, Waiter
@@ -46,19 +48,19 @@ class LoopThread:
     def __init__(self) -> None:
         self._selector = DefaultSelector()
         self.loop = asyncio.SelectorEventLoop(self._selector)
-        self._inbox: deque[Callable[[], object]] = deque()
+        self._inbox: deque[tuple[Callable[[], object], Driver | None]] = deque()
         self._woken = False
-        self._arrived = asyncio.Event()
+        self._context = Context()
         self._thread = threading.Thread(target=self._run, name="zkclient", daemon=True)
         self._thread.start()
 
-    def post(self, action: Callable[[], object]) -> None:
-        """Let the loop call `action`."""
-        self._inbox.append(action)
+    def post(self, action: Callable[[], object], feeds: Driver | None = None) -> None:
+        """Let the loop call `action`, and kick the driver whose machine it feeds."""
+        self._inbox.append((action, feeds))
         if not self._woken:  # or whoever set it has yet to empty the inbox
             try:
                 self._woken = True
-                self.loop.call_soon_threadsafe(self._arrived.set)
+                self.loop.call_soon_threadsafe(self._empty_inbox, context=self._context)
             except BaseException:  # a KeyboardInterrupt: whether it was woken is not known
                 self._woken = False
                 raise
@@ -102,21 +104,26 @@ class LoopThread:
         _let_go(self._selector.fileno())
 
     def _run(self) -> None:
-        asyncio.set_event_loop(self.loop)
-        self.loop.run_until_complete(self._serve())
+        anyio.run(self._serve, backend_options={"loop_factory": lambda: self.loop})
 
     async def _serve(self) -> None:
-        """A task, since the client must know on which event loop it runs."""
-        while True:
-            await self._arrived.wait()
-            self._arrived.clear()
-            self._woken = False
-            while self._inbox:
-                action = self._inbox.popleft()
-                try:
-                    action()
-                except Exception:
-                    log.exception("a defect: %s failed", action)
+        self._context = copy_context()  # in which anyio knows on which event loop it is
+        await self.loop.create_future()
+
+    def _empty_inbox(self) -> None:
+        """What several threads ask for leaves in one send."""
+        self._woken = False
+        fed = set()
+        while self._inbox:
+            action, driver = self._inbox.popleft()
+            try:
+                action()
+            except Exception:
+                log.exception("a defect: %s failed", action)
+            if driver is not None:
+                fed.add(driver)
+        for driver in fed:
+            driver.kick(gathered=True)
 
 
 class Callbacks:
@@ -358,12 +365,14 @@ class ThreadCaller(Caller):
         thread.must_not_be_current()
         waiter = ThreadWaiter(thread)
         told = None if watch is None else partial(session.callbacks.call, watch)
-        thread.post(partial(_enqueue, driver, waiter, request, deadline, at_least, linearizable, told, orphaned))
+        enqueue = partial(_enqueue, driver, waiter, request, deadline, at_least, linearizable, told, orphaned)
+        thread.post(enqueue, feeds=driver)
         return waiter
 
     def abandon(self, waiter: Waiter) -> None:
         assert isinstance(waiter, ThreadWaiter)
-        waiter.thread.post(partial(_give_up, self._session.client.driver, waiter))
+        driver = self._session.client.driver
+        waiter.thread.post(partial(_give_up, driver, waiter), feeds=driver)
 
 
 def _enqueue(
@@ -378,7 +387,6 @@ def _enqueue(
 ) -> None:
     try:
         waiter.pending = driver.enqueue(request, waiter.settle, deadline, at_least, linearizable, watch, orphaned)
-        driver.kick()
     except Exception as error:
         waiter.settle(error)
 
