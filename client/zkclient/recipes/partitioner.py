@@ -91,7 +91,7 @@ class Partitioner:
 
     async def leave(self) -> None:
         """Give everything back, and be no member any more. Raises LockLost if all had been lost before."""
-        self._client.driver.check_clock()  # the loss may be due although the timer had no chance yet
+        self._client.driver.check_clock()
         failure = self._error
         await self._leave()
         if failure is not None:
@@ -171,6 +171,7 @@ class Partitioner:
                     await self._moved.wait()
         except TimeoutError:
             raise OperationTimeoutError(f"{self._path}: still {self._state.name}") from None
+        self._client.driver.check_clock()  # the loss may be due although the timer had no chance yet
         if self._error is not None:
             raise self._error
 
