@@ -526,8 +526,9 @@ class Lock(ContestTwin[AsyncLock]):
         with zk.Lock("/locks/report") as held:
             store.write(report, fencing_token=held.token)
 
-    The body runs in a cancel scope: if the lock is lost (the session is lost, or somebody deletes the lock's node), the
-    body is cancelled and `LockLost` raised; also if the body had just finished. Cancelling from outside passes through.
+    If the lock is lost (the session is lost, or somebody deletes the lock's node), `held.lost` is set, and the end of
+    the block raises `LockLost`, also if the body had just finished.
+
     `timeout` (seconds) is the one deadline of an acquire, which then raises OperationTimeoutError and leaves nothing
     behind; without it the acquire waits for as long as it takes. `identifier` is for people who look at the queue.
 
@@ -558,7 +559,7 @@ class RLock(RLockTwin):
 
     Whoever holds it is one task (in plain threads: one thread), by this object. Other tasks that use the object, those
     too that the holder starts, wait as anybody else, each as a contender of its own. An inner block costs no call to
-    the service; losing the lock cancels all bodies, and each block says so.
+    the service. A lock that is lost is lost to all its blocks, and the end of each says so.
     """
 
     def __init__(self, client: ZooKeeper, path: str, *, identifier: str = "", timeout: float | None = None) -> None:
@@ -665,7 +666,7 @@ class Election(ContestTwin[AsyncElection]):
         with zk.Election("/leader", "host-1") as leadership:
             ...                                        # this process leads; leadership.token grows with every leader
 
-    The body runs in a cancel scope, as under a Lock: losing the leadership cancels it and raises `LockLost`.
+    Leadership is lost as a `Lock` is: `leadership.lost` is set, and the end of the block raises `LockLost`.
     """
 
     def __init__(self, client: ZooKeeper, path: str, id: str = "", *, timeout: float | None = None) -> None:

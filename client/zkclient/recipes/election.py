@@ -19,7 +19,9 @@ class Election(Contest):
         async with zk.Election("/leader", "host-1") as leadership:
             ...                                        # this process leads; leadership.token grows with every leader
 
-    The body runs in a cancel scope, as under a Lock: losing the leadership cancels it and raises `LockLost`.
+    On event loops: losing the leadership cancels the body.
+
+    Leadership is lost as a `Lock` is: `leadership.lost` is set, and the end of the block raises `LockLost`.
     """
 
     def __init__(

@@ -17,8 +17,11 @@ class Lock(Contest):
         async with zk.Lock("/locks/report") as held:
             await store.write(report, fencing_token=held.token)
 
-    The body runs in a cancel scope: if the lock is lost (the session is lost, or somebody deletes the lock's node), the
-    body is cancelled and `LockLost` raised; also if the body had just finished. Cancelling from outside passes through.
+    If the lock is lost (the session is lost, or somebody deletes the lock's node), `held.lost` is set, and the end of
+    the block raises `LockLost`, also if the body had just finished.
+
+    On event loops: the body runs in a cancel scope, and the loss cancels it. Cancelling from outside passes through.
+
     `timeout` (seconds) is the one deadline of an acquire, which then raises OperationTimeoutError and leaves nothing
     behind; without it the acquire waits for as long as it takes. `identifier` is for people who look at the queue.
 
@@ -47,7 +50,7 @@ class RLock:
 
     Whoever holds it is one task (in plain threads: one thread), by this object. Other tasks that use the object, those
     too that the holder starts, wait as anybody else, each as a contender of its own. An inner block costs no call to
-    the service; losing the lock cancels all bodies, and each block says so.
+    the service. A lock that is lost is lost to all its blocks, and the end of each says so.
     """
 
     def __init__(
