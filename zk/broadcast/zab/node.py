@@ -110,11 +110,11 @@ class Node:
     def may_vote_for(self, candidate: ServerId) -> bool:
         """Whether this server, by its disk, may promise something to `candidate`, which would count it.
 
-        A fresh one may: it has lost nothing, or the candidate would not know its disk.
+        Where there is an ensemble, the candidate's membership decides: a disk that it names was caught up before it was
+        named, and has lost nothing since, or it would be another disk. This server's own log may lack that membership
+        yet, and waiting for it could be waiting for ever: the candidate may need this very vote.
         """
-        if self.history.membership is None and self.links[candidate].cluster_id:
-            return not self.damaged
-        return self.may_campaign()
+        return (bool(self.links[candidate].cluster_id) and not self.damaged) or self.may_campaign()
 
     # ---- peers
 
