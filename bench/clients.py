@@ -10,16 +10,18 @@ the slices are compared. What to look at: the ratios, above 1 where zkclient is 
 
 import argparse
 import asyncio
-import os
+import logging
 import statistics
 import subprocess
 import tempfile
 import threading
 import time
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from kazoo.client import KazooClient
@@ -31,7 +33,7 @@ JAR = Path("/usr/share/java/zookeeper.jar")
 NODE, LOCK = "/bench", "/bench-lock"
 DATA = b"x" * 100
 THREADS = 8
-BATCH = 500  # calls outstanding when they are pipelined
+OUTSTANDING = 500  # calls at a time, when they are pipelined
 WARM_UP_S = 1.0  # java compiles what it runs often
 
 
@@ -56,29 +58,13 @@ class Slice:
 
 
 class Side(ABC):
-    """A client and the server it is made for."""
+    """A client, attached to the server it is made for."""
 
-    @abstractmethod
-    def get(self) -> object: ...
-
-    @abstractmethod
-    def set(self) -> object: ...
-
-    @abstractmethod
-    def lock(self) -> None:
-        """Acquire and release a lock that nobody else wants."""
-
-    @abstractmethod
-    def pipelined(self, operation: str, seconds: float) -> Slice:
-        """`BATCH` calls at once, until all are answered, again and again."""
-
-
-class Ours(Side):
-    def __init__(self, hosts: str) -> None:
-        self._hosts = hosts
-        self._zk = ZooKeeper(hosts)
-        self._zk.create(NODE, DATA)
-        self._lock = self._zk.Lock(LOCK)
+    def __init__(self, zk: ZooKeeper | KazooClient) -> None:
+        zk.start()
+        zk.create(NODE, DATA)
+        self._zk = zk
+        self._lock = zk.Lock(LOCK)
 
     def get(self) -> object:
         return self._zk.get(NODE)
@@ -87,8 +73,24 @@ class Ours(Side):
         return self._zk.set(NODE, DATA)
 
     def lock(self) -> None:
+        """Acquire and release a lock that nobody else wants."""
         with self._lock:
             pass
+
+    def close(self) -> None:
+        self._zk.stop()
+
+    @abstractmethod
+    def pipelined(self, operation: str, seconds: float) -> Slice:
+        """`OUTSTANDING` calls at a time: for each answer the next call."""
+
+
+class Ours(Side):
+    """zkclient."""
+
+    def __init__(self, hosts: str) -> None:
+        super().__init__(ZooKeeper(hosts))
+        self._hosts = hosts
 
     def pipelined(self, operation: str, seconds: float) -> Slice:
         return asyncio.run(self._pipelined(operation, seconds))
@@ -96,51 +98,35 @@ class Ours(Side):
     async def _pipelined(self, operation: str, seconds: float) -> Slice:
         async with AsyncZooKeeper(self._hosts) as zk:
             await zk.whoami()  # it is connected
+            call = partial(zk.get, NODE) if operation == "get" else partial(zk.set, NODE, DATA)
             count, cpu_s, began_s = 0, time.process_time(), time.perf_counter()
-            while time.perf_counter() < began_s + seconds:
-                if operation == "get":
-                    await asyncio.gather(*(zk.get(NODE) for _ in range(BATCH)))
-                else:
-                    await asyncio.gather(*(zk.set(NODE, DATA) for _ in range(BATCH)))
-                count += BATCH
-            return Slice(count, time.perf_counter() - began_s, time.process_time() - cpu_s)
 
-    def close(self) -> None:
-        self._zk.close()
+            async def work() -> None:
+                nonlocal count
+                while time.perf_counter() < began_s + seconds:
+                    await call()
+                    count += 1
+
+            await asyncio.gather(*(work() for _ in range(OUTSTANDING)))
+            return Slice(count, time.perf_counter() - began_s, time.process_time() - cpu_s)
 
 
 class Kazoo(Side):
+    """kazoo."""
+
     def __init__(self, hosts: str) -> None:
-        self._zk = KazooClient(hosts)
-        self._zk.start()
-        self._zk.create(NODE, DATA)
-        self._lock = self._zk.Lock(LOCK)
-
-    def get(self) -> object:
-        return self._zk.get(NODE)
-
-    def set(self) -> object:
-        return self._zk.set(NODE, DATA)
-
-    def lock(self) -> None:
-        with self._lock:
-            pass
+        super().__init__(KazooClient(hosts))
 
     def pipelined(self, operation: str, seconds: float) -> Slice:
+        call = partial(self._zk.get_async, NODE) if operation == "get" else partial(self._zk.set_async, NODE, DATA)
         count, cpu_s, began_s = 0, time.process_time(), time.perf_counter()
-        while time.perf_counter() < began_s + seconds:
-            if operation == "get":
-                asked = [self._zk.get_async(NODE) for _ in range(BATCH)]
-            else:
-                asked = [self._zk.set_async(NODE, DATA) for _ in range(BATCH)]
-            for answer in asked:
-                answer.get()
-            count += BATCH
+        asked = deque(call() for _ in range(OUTSTANDING))
+        while asked:
+            asked.popleft().get()
+            count += 1
+            if time.perf_counter() < began_s + seconds:
+                asked.append(call())
         return Slice(count, time.perf_counter() - began_s, time.process_time() - cpu_s)
-
-    def close(self) -> None:
-        self._zk.stop()
-        self._zk.close()
 
 
 def one_after_the_other(call: Callable[[], object], seconds: float) -> Slice:
@@ -214,11 +200,11 @@ def compare(ours: Side, kazoo: Side, run: Callable[[Side, float], Slice], slices
 
     rate, cpu_us = median(lambda each: each.per_second), median(lambda each: each.cpu_us)
     p50_us, p99_us = median(lambda each: each.p50_us), median(lambda each: each.p99_us)
-    cells = [f"{rate[0]:,.0f} / {rate[1]:,.0f}", f"**{rate[0] / rate[1]:.1f}**"]
-    for latency in (p50_us, p99_us):
-        cells.append(f"{latency[0]:,.0f} / {latency[1]:,.0f} ({latency[1] / latency[0]:.1f})" if all(latency) else "")
-    cells.append(f"{cpu_us[0]:,.0f} / {cpu_us[1]:,.0f} ({cpu_us[1] / cpu_us[0]:.1f})")
-    return " | ".join(cells)
+    cells = [
+        f"{ours_us:,.0f} / {its_us:,.0f} ({its_us / ours_us:.1f})" if ours_us else ""
+        for ours_us, its_us in (p50_us, p99_us, cpu_us)
+    ]
+    return " | ".join((f"{rate[0]:,.0f} / {rate[1]:,.0f} (**{rate[0] / rate[1]:.1f}**)", *cells))
 
 
 def main() -> None:
@@ -227,13 +213,14 @@ def main() -> None:
     parser.add_argument("--slices", type=int, default=5, help="of each side, in each case")
     parser.add_argument("--seconds", type=float, default=0.3, help="how long a slice is")
     options = parser.parse_args()
+    logging.getLogger("kazoo").setLevel(logging.ERROR)  # it tries until ZooKeeper is up
     with tempfile.TemporaryDirectory() as directory:
         data = Path(directory)
         (data / "zookeeper").mkdir()
         with start_server(data / "ours") as server, start_zookeeper(data / "zookeeper") as zookeeper:
             ours, kazoo = Ours(server.hosts), Kazoo(zookeeper)
-            print("| zkclient / kazoo | operations/s | ratio | p50 us | p99 us | client's CPU us/op |")
-            print("|---|---|---|---|---|---|")
+            print("| zkclient / kazoo (ratio) | operations/s | p50 us | p99 us | client's CPU us/op |")
+            print("|---|---|---|---|---|")
             for case in options.cases:
                 print(f"| {case} | {compare(ours, kazoo, CASES[case], options.slices, options.seconds)} |", flush=True)
             ours.close()
