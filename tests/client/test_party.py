@@ -66,6 +66,27 @@ async def test_a_membership_that_was_deleted_is_lost(connect: Connect) -> None:
         assert await party.leave() is False
 
 
+async def test_who_joins_again_in_a_session_that_was_given_up_for_lost_is_one_member(connect: Connect) -> None:
+    async with connect() as zk:
+        await zk.ensure_path("/")
+        party = Party(zk, PATH, "me")
+        (await party.join())._lose("no answer came for so long that it might be")
+        again = await party.join()
+        assert [await party.members(), await zk.get_children(PATH)] == [("me",), (again.path.rpartition("/")[2],)]
+
+
+async def test_one_object_is_one_member(connect: Connect) -> None:
+    async with connect() as zk:
+        await zk.ensure_path("/")
+        party = Party(zk, PATH, "me")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(party.join)
+            await anyio.lowlevel.checkpoint()
+            with pytest.raises(RuntimeError, match="joins already"):
+                await party.join()
+        assert await party.members() == ("me",)
+
+
 async def test_a_join_cancelled_at_any_moment_leaves_no_member(connect: Connect) -> None:
     async with connect() as zk:
         await zk.ensure_path(PATH)

@@ -30,23 +30,31 @@ class Party:
         self._path = path
         self._identifier = identifier
         self._held: Held | None = None
+        self._joining = False
 
     async def join(self, *, timeout: float | None = None) -> Held:
         """Be a member, unless this object is one already. `token` of the answer grows with every member that joins."""
         held = self._held
-        if held is None or held.lost.is_set() or held.session_over:
-            place = join(self._path, PREFIX)
-            self._held = None
-            held = await take_place(self._client, place, self._identifier.encode(), self._client.deadline(timeout))
-            self._held = held
-        return held
+        if held is not None and not held.lost_by_now():
+            return held
+        if self._joining:
+            raise RuntimeError(f"this member of {self._path} joins already: make one object per member")
+        self._joining = True
+        if held is not None:
+            self._client.driver.post(held.leave())  # the session may live yet, although it was given up for lost
+        try:
+            place, deadline = join(self._path, PREFIX), self._client.deadline(timeout)
+            self._held = await take_place(self._client, place, self._identifier.encode(), deadline)
+        finally:
+            self._joining = False
+        return self._held
 
     async def leave(self) -> bool:
         """Be no member any more. False if this object was none, or its membership had been lost."""
         held, self._held = self._held, None
         if held is None:
             return False
-        lost = held.lost.is_set()
+        lost = held.lost_by_now()
         await leave_place(self._client.driver, held)
         return not lost
 
