@@ -778,8 +778,10 @@ class Partitioner(PartitionerTwin[AsyncPartitioner]):
     every member's set is to be released (`RELEASE`), and is acquired anew (`ALLOCATING`) once nobody has joined or left
     for `time_boundary` seconds; a member that does not release keeps the others waiting for its partitions.
 
-    If the session or a lock is lost, that is a `FAILURE`: the body is cancelled and LockLost is raised. A partition's
-    lock protects nothing outside this service by itself: see `held`, and `zkclient.Lock`.
+    If the session or a lock is lost, that is a `FAILURE`: what waits here raises LockLost, and so does the end of the
+    block.
+
+    A partition's lock protects nothing outside this service by itself: see `held`, and `zkclient.Lock`.
     """
 
     def __init__(
@@ -797,7 +799,7 @@ class Partitioner(PartitionerTwin[AsyncPartitioner]):
         )
 
     def join(self, *, timeout: float | None = None) -> None:
-        """Be a member, until `leave`. A block (`with`) is safer: it is cancelled when the partitions are lost."""
+        """Be a member, until `leave`. A block (`with`) is safer."""
         self._session.run(self._inner.join(timeout=timeout))
 
     def leave(self) -> None:

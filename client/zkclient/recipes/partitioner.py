@@ -43,8 +43,12 @@ class Partitioner:
     every member's set is to be released (`RELEASE`), and is acquired anew (`ALLOCATING`) once nobody has joined or left
     for `time_boundary` seconds; a member that does not release keeps the others waiting for its partitions.
 
-    If the session or a lock is lost, that is a `FAILURE`: the body is cancelled and LockLost is raised. A partition's
-    lock protects nothing outside this service by itself: see `held`, and `zkclient.Lock`.
+    If the session or a lock is lost, that is a `FAILURE`: what waits here raises LockLost, and so does the end of the
+    block.
+
+    On event loops: the body runs in a cancel scope, and the loss cancels it.
+
+    A partition's lock protects nothing outside this service by itself: see `held`, and `zkclient.Lock`.
     """
 
     def __init__(
@@ -79,7 +83,7 @@ class Partitioner:
     # ---- membership
 
     async def join(self, *, timeout: float | None = None) -> None:
-        """Be a member, until `leave`. A block (`with`) is safer: it is cancelled when the partitions are lost."""
+        """Be a member, until `leave`. A block (`with`) is safer."""
         if self._work is not None:
             raise RuntimeError("a partitioner can be joined once: make another one")
         self._work = anyio.CancelScope()
