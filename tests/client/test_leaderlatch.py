@@ -120,6 +120,7 @@ async def test_closed_at_any_moment_it_leaves_no_candidate(connect: Connect) -> 
                 await anyio.lowlevel.checkpoint()
             await latch.close()
             assert not latch.has_leadership
+            await zk.sync()  # behind the answers to what was under way, and then behind what undoes it
             await zk.sync()
             assert await zk.Election(PATH).candidates() == ()
 

@@ -107,7 +107,8 @@ async def test_a_taking_that_is_cancelled_at_any_moment_leaves_it_free(connect: 
                 for _ in range(steps):
                     await anyio.lowlevel.checkpoint()
                 tasks.cancel_scope.cancel()
-            await zk.sync()
+            await zk.sync()  # behind the answer to the taking, which is then undone
+            await zk.sync()  # behind that
             assert (await other.exists(PATH, read="linearizable") is not None) == bool(held)
             if held:
                 await other.delete(PATH)

@@ -271,7 +271,7 @@ class Contest:
         """Leave the first place to the next one. Raises LockLost if it had been lost before."""
         held = self._held
         if held is None:
-            raise RuntimeError(f"{type(self).__name__} at {self._path} is not held")
+            raise RuntimeError(f"{self._path} is not held by this user")
         lost = held.lost_by_now()
         await self._give_back()
         if lost:
@@ -299,7 +299,7 @@ class Contest:
 
     async def _take(self, timeout: float | None, *, wait: bool) -> Held:
         if self._held is not None or self._acquiring:
-            raise RuntimeError(f"{type(self).__name__} at {self._path} is held already: make one object per user")
+            raise RuntimeError(f"{self._path} is held already by this object: make one object per user")
         self._acquiring = True
         try:
             deadline = anyio.current_time() + (self._timeout if timeout is None else timeout)
