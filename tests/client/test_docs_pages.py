@@ -94,3 +94,10 @@ def test_headings_and_lines_are_fit_to_be_read(page: str) -> None:
     text = (DOCS / page).read_text()
     assert [heading for heading, times in Counter(HEADING.findall(text)).items() if times > 1] == []
     assert [line for line in text.splitlines() if len(line) > 140 and not line.startswith("|")] == []
+
+
+def test_no_method_of_the_client_is_left_out() -> None:
+    client, recipes = ((DOCS / page).read_text() for page in PAGES)
+    public = [name for name, _ in inspect.getmembers(ZooKeeper, callable) if not name.startswith("_")]
+    assert [name for name in public if name[0].isupper() and f"zk.{name}(" not in recipes + client] == []
+    assert [name for name in public if name[0].islower() and not re.search(rf"\b{name}\(|`{name}`", client)] == []
