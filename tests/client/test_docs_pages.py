@@ -5,7 +5,6 @@ It prints what stands behind each `print`. The python blocks of one section shar
 """
 
 import ast
-import asyncio
 import inspect
 import io
 import re
@@ -15,6 +14,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from types import CodeType
 
+import anyio
 import pytest
 import trustme
 from zkclient import AsyncZooKeeper, ZooKeeper
@@ -49,10 +49,14 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trustme.CA().cert_pem.write_to_path("ca.pem")
 
 
+@pytest.mark.anyio
 @pytest.mark.usefixtures("here")
 @pytest.mark.parametrize("blocks", EXAMPLES)
-def test_every_example_runs_and_prints_what_it_says(blocks: list[str], server: ServerProcess, corner: str) -> None:
-    asyncio.run(asyncio.wait_for(run_section(blocks, server, corner), SECONDS_MAX))
+async def test_every_example_runs_and_prints_what_it_says(
+    blocks: list[str], server: ServerProcess, corner: str
+) -> None:
+    with anyio.fail_after(SECONDS_MAX):
+        await run_section(blocks, server, corner)
 
 
 async def run_section(blocks: list[str], server: ServerProcess, corner: str) -> None:
@@ -71,7 +75,7 @@ async def run_section(blocks: list[str], server: ServerProcess, corner: str) -> 
                         await eval(code, names)
                     else:
                         names["zk"] = for_threads
-                        await asyncio.to_thread(run_block, code, names)
+                        await anyio.to_thread.run_sync(run_block, code, names)
                 assert output.getvalue().splitlines() == PRINTED.findall(source), block
                 assert block.count("print(") == len(PRINTED.findall(block)), block
 
