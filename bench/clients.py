@@ -115,10 +115,13 @@ class Kazoo(Side):
     """kazoo."""
 
     def __init__(self, hosts: str) -> None:
-        super().__init__(KazooClient(hosts))
+        self._client = KazooClient(hosts)
+        super().__init__(self._client)
 
     def pipelined(self, operation: str, seconds: float) -> Slice:
-        call = partial(self._zk.get_async, NODE) if operation == "get" else partial(self._zk.set_async, NODE, DATA)
+        call = (
+            partial(self._client.get_async, NODE) if operation == "get" else partial(self._client.set_async, NODE, DATA)
+        )
         count, cpu_s, began_s = 0, time.process_time(), time.perf_counter()
         asked = deque(call() for _ in range(OUTSTANDING))
         while asked:
