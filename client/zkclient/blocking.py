@@ -981,8 +981,8 @@ class DoubleBarrier(Twin[AsyncDoubleBarrier]):
     def enter(self, *, timeout: float | None = None) -> Held:
         """Wait until enough have entered; without `timeout` (seconds) for as long as it takes.
 
-        Raises OperationTimeoutError, and LockLost if the session ends meanwhile. Who does not get in leaves nothing
-        behind.
+        Raises OperationTimeoutError, and LockLost or SessionExpiredError if the session ends meanwhile. Who does not
+        get in leaves nothing behind.
         """
         return Held._of(self._session, self._session.run(self._inner.enter(timeout=timeout)))
 

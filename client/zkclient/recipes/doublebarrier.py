@@ -64,8 +64,8 @@ class DoubleBarrier:
     async def enter(self, *, timeout: float | None = None) -> Held:
         """Wait until enough have entered; without `timeout` (seconds) for as long as it takes.
 
-        Raises OperationTimeoutError, and LockLost if the session ends meanwhile. Who does not get in leaves nothing
-        behind.
+        Raises OperationTimeoutError, and LockLost or SessionExpiredError if the session ends meanwhile. Who does not
+        get in leaves nothing behind.
         """
         if self._held is not None or self._busy:
             raise RuntimeError(f"{self._path} was entered already: make one object per member")
