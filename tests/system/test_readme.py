@@ -174,18 +174,14 @@ def test_the_work_queue_example(server: ServerProcess, tmp_path: Path) -> None:
 
 
 def test_the_distributed_cron_example(server: ServerProcess) -> None:
-    """One of two runs the command; when it is stopped, the other one goes on with the next run."""
-    command = ("sh", "-c", "echo run $CRON_RUN")
-    options = ("--every=0.1", "--runs=5", *command)
-    with started_example("distributed_cron", server, *options) as first:
-        assert [next_line(first) for _ in range(4)] == [
-            "run 1",
-            "run 1 ended with 0",
-            "run 2",
-            "run 2 ended with 0",
-        ]
-        with started_example("distributed_cron", server, *options) as second:
+    """One of two runs the command; when it is stopped, the other one goes on. No run is begun twice."""
+    arguments = ("--every=0.5", "--runs=3", "sh", "-c", "echo run $CRON_RUN")
+    with started_example("distributed_cron", server, *arguments) as first, ZooKeeper(str(server.address)) as zk:
+        assert next_line(first) == "run 1"
+        with started_example("distributed_cron", server, *arguments) as second:
+            while len(zk.Election("/cron/leader").candidates()) < 2:
+                pass
             first.send_signal(signal.SIGINT)
-            rest, _ = first.communicate(timeout=TIMEOUT_S)
-            said = rest.splitlines() + second.communicate(timeout=TIMEOUT_S)[0].splitlines()
-    assert [line for line in said if "ended" not in line] == ["run 3", "run 4", "run 5"]
+            said = first.communicate(timeout=TIMEOUT_S)[0] + second.communicate(timeout=TIMEOUT_S)[0]
+    runs = [line for line in said.splitlines() if "ended" not in line]
+    assert runs in (["run 2", "run 3"], ["run 3"])  # the first one may be stopped in the midst of its second
