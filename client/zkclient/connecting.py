@@ -24,11 +24,17 @@ async def over_tcp(host: str, port: int) -> ByteStream:
     loop = asyncio_loop()
     if loop is None:
         return stream
+    socket = None
     try:
-        socket = stream.extra(SocketAttribute.raw_socket).dup()
-    finally:
-        await anyio.aclose_forcefully(stream)  # the connection lives on in the duplicate
-    _, quick = await loop.create_connection(QuickStream, sock=socket)
+        try:
+            socket = stream.extra(SocketAttribute.raw_socket).dup()
+        finally:
+            await anyio.aclose_forcefully(stream)  # the connection lives on in the duplicate
+        _, quick = await loop.create_connection(QuickStream, sock=socket)
+    except BaseException:
+        if socket is not None:
+            socket.close()
+        raise
     return quick
 
 
