@@ -190,7 +190,7 @@ class Driver(Caller):
             machine.unwatch(self._forgotten.popleft())
         if machine.has_outgoing:
             if self._quick is not None and (gathered or machine.pending_calls == 1):
-                self._quick.write(machine.take_outgoing())
+                self._quick.write(machine.take_outgoing())  # there is nothing to wait for: a lone call, or all of them
             elif self._outgoing is not None:
                 self._outgoing.set()
         if machine.has_actions and not self._performing:
