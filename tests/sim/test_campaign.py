@@ -130,7 +130,7 @@ def test_a_campaign_that_never_met_what_it_is_to_prove_fails(
     assert main(["sim", "--seeds", "1", "--start", "17", "--jobs", "1"]) == 1
     said = capsys.readouterr().out
     assert said.startswith("never happened, so that nothing is proved about it: ")
-    assert "truncate" in said.splitlines()[0]
+    assert "answers" in said.splitlines()[0]
     assert main(["sim", "--seeds", "1", "--start", "17", "--jobs", "1", *SHORT.split()]) == 0  # it was not to vary
 
 
