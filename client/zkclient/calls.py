@@ -51,17 +51,17 @@ class Pending:
     )
 
     def __init__(self, xid: int, request: ClientRequest, settle: Settle | None) -> None:
-        self.xid = xid
-        self.request = request
-        self.settle = settle  # who waits for the outcome; None: nobody (any more)
-        self.write = type(request) in WRITES
-        self.internal = False  # the machine's own: belongs to one connection, and is never sent again
-        self.insistent = False  # a refusal for the moment is no outcome: it is made again
-        self.sent = False  # at least once
-        self.deadline_ms = inf
-        self.at_least = Zxid(0)
-        self.linearizable = False
-        self.losses = 0  # how often the session had been lost when the call was made
+        self.xid: int = xid
+        self.request: ClientRequest = request
+        self.settle: Settle | None = settle  # who waits for the outcome; None: nobody (any more)
+        self.write: bool = type(request) in WRITES
+        self.internal: bool = False  # the machine's own: belongs to one connection, and is never sent again
+        self.insistent: bool = False  # a refusal for the moment is no outcome: it is made again
+        self.sent: bool = False  # at least once
+        self.deadline_ms: float = inf
+        self.at_least: Zxid = Zxid(0)
+        self.linearizable: bool = False
+        self.losses: int = 0  # how often the session had been lost when the call was made
         self.then: Then | None = None  # what the machine does with the answer
         self.orphaned: Orphaned | None = None  # what undoes the call if it is answered when nobody waits any more
 
@@ -75,7 +75,7 @@ class Calls:
         self._unsent: deque[Pending] = deque()
         self._in_flight: deque[Pending] = deque()  # in the order of sending, which is that of the answers
         self._writes: deque[Pending] = deque()  # the session's writes among them
-        self.earliest_deadline_ms = inf  # no deadline is before
+        self.earliest_deadline_ms: float = inf  # no deadline is before
 
     def __len__(self) -> int:
         return len(self._unsent) + len(self._in_flight)

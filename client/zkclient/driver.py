@@ -37,7 +37,7 @@ NOT_ENTERED = "use the client inside its block: async with AsyncZooKeeper(..) as
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 
 class Driver(Caller):

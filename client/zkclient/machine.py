@@ -107,9 +107,9 @@ class Machine:
         self._actions: list[Action] = []
         self._phase = Phase.IDLE
 
-        self.state = State.CONNECTING
-        self.session_id = SessionId(0)
-        self.session_timeout_ms = session_timeout_ms
+        self.state: State = State.CONNECTING
+        self.session_id: SessionId = SessionId(0)
+        self.session_timeout_ms: int = session_timeout_ms
         self._secret = b""
         self._losses = 0
         self._credentials = list(credentials)
@@ -118,12 +118,12 @@ class Machine:
         self._calls = Calls(IN_FLIGHT_MAX)
         self._refused_for_now: deque[tuple[float, Pending]] = deque()  # when to make each again
 
-        self.watchers = Watchers()
+        self.watchers: Watchers = Watchers()
         self._replies = 0
         self._registering = 0  # requests that set watches again on a new connection, unanswered
         self._complete = Zxid(0)  # every event up to here was told
         self._event_zxid = Zxid(0)
-        self.last_zxid = Zxid(0)
+        self.last_zxid: Zxid = Zxid(0)
 
         self._servers = Rotation(servers, chance)
         self._wire = ClientConnection(CLIENT_NAME)
@@ -137,10 +137,10 @@ class Machine:
         self._ping_due_ms = inf
         self._proof_ms = 0.0  # when the last request was sent that the service certainly heard
 
-        self.calls = 0
-        self.connects = 0
-        self.bytes_received = 0
-        self.bytes_sent = 0
+        self.calls: int = 0
+        self.connects: int = 0
+        self.bytes_received: int = 0
+        self.bytes_sent: int = 0
 
     # ---- what comes out
 

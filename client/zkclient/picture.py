@@ -60,7 +60,7 @@ class Picture:
 
     def __init__(self, nodes_max: int, rounds_in_vain_max: int = ROUNDS_IN_VAIN_MAX) -> None:
         self.nodes: dict[str, NodeData] = {}
-        self.zxid = Zxid(0)
+        self.zxid: Zxid = Zxid(0)
         """Every change up to here is shown; 0 before there was anything to show."""
         self.exact: bool = False
         """Whether `nodes` is exactly what was there at `zxid`; otherwise some are newer."""

@@ -18,7 +18,7 @@ class Rotation:
         self._untried: list[str] = []
         self._vain_rounds = 0
         self._failures: dict[str, str] = {}
-        self.server = ""  # the one in use, or tried last
+        self.server: str = ""  # the one in use, or tried last
 
     def start_round(self) -> str:
         """The first server of a new round."""

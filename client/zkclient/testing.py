@@ -41,8 +41,8 @@ class Link:
     """
 
     def __init__(self, server: str, *, delay_ms: float = 0, jitter_ms: float = 0) -> None:
-        self.address = ""
-        self.swallowed = anyio.Event()
+        self.address: str = ""
+        self.swallowed: anyio.Event = anyio.Event()
         self._server = server
         self._delay_ms = delay_ms
         self._jitter_ms = jitter_ms

@@ -29,14 +29,14 @@ class Stream:
     __slots__ = ("_run", "_run_events", "activated", "active", "mode", "path", "since", "taken", "token", "zxid")
 
     def __init__(self, path: str, mode: WatchMode, since: Zxid | None, token: Notified) -> None:
-        self.path = path
-        self.mode = mode
-        self.token = token
+        self.path: str = path
+        self.mode: WatchMode = mode
+        self.token: Notified = token
         self.since = since  # what to ask the next connection for
-        self.zxid = Zxid(0)
-        self.taken = 0
-        self.active = False  # the present connection has confirmed the watch
-        self.activated = 0  # the number of the reply that did
+        self.zxid: Zxid = Zxid(0)
+        self.taken: int = 0
+        self.active: bool = False  # the present connection has confirmed the watch
+        self.activated: int = 0  # the number of the reply that did
         self._run = -1
         self._run_events = 0
 
@@ -112,9 +112,9 @@ class Watchers:
     """The registry. One-shot watchers of a node's data, of a missing node, of a node's children; and the streams."""
 
     def __init__(self) -> None:
-        self.data = OneShots()
-        self.exist = OneShots()
-        self.child = OneShots()
+        self.data: OneShots = OneShots()
+        self.exist: OneShots = OneShots()
+        self.child: OneShots = OneShots()
         self._streams: dict[WatchMode, dict[str, list[Stream]]] = {WatchMode.PERSISTENT: {}, WatchMode.RECURSIVE: {}}
         self._run = 0
         self._last_zxid = Zxid(0)  # of the last event on this connection
