@@ -11,14 +11,13 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
-from concurrent.futures import Future
 from contextlib import suppress
 from contextvars import Context, copy_context
 from functools import partial
 from queue import SimpleQueue
 from selectors import DefaultSelector
 from time import monotonic
-from typing import TypeVar
+from typing import Generic, TypeVar
 from weakref import WeakSet
 
 import anyio
@@ -34,7 +33,7 @@ from zkclient.watchers import Notified
 
 T = TypeVar("T")
 N = TypeVar("N")
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 
 Listener = Callable[[State], object]
@@ -42,12 +41,47 @@ EXIT_SECONDS_MAX = CLOSE_SECONDS_MAX + 1.0  # what the end of the process waits 
 ALIVE_SECONDS = 5.0  # how often who waits looks whether there is still a thread to wait for
 
 
+class Job(Generic[T]):
+    """A coroutine that runs in the loop for a thread which waits for a lock, `ended`.
+
+    Nothing else is safe from signals: a Future's waiter that is interrupted may leave the Future locked for good.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, coroutine: Coroutine[object, object, T]) -> None:
+        self.ended: threading.Lock = threading.Lock()
+        self.ended.acquire()
+        self._loop = loop
+        self._coroutine = coroutine
+        self._task: asyncio.Task[T] | None = None
+
+    def begin(self) -> None:
+        """In the loop."""
+        self._task = self._loop.create_task(self._coroutine)
+        self._task.add_done_callback(self._end)
+
+    def cancel(self) -> None:
+        """In the loop: nobody waits any more."""
+        if self._task is None:
+            self._coroutine.close()
+        else:
+            self._task.cancel()
+
+    def result(self) -> T:
+        assert self._task is not None
+        return self._task.result()
+
+    def _end(self, task: asyncio.Task[T]) -> None:
+        if not task.cancelled():
+            task.exception()  # whether or not somebody is still there to raise it
+        self.ended.release()
+
+
 class LoopThread:
     """An event loop in a daemon thread."""
 
     def __init__(self) -> None:
         self._selector = DefaultSelector()
-        self.loop = asyncio.SelectorEventLoop(self._selector)
+        self.loop: asyncio.AbstractEventLoop = asyncio.SelectorEventLoop(self._selector)
         self._inbox: deque[tuple[Callable[[], object], Driver | None]] = deque()
         self._woken = False
         self._context = Context()
@@ -67,30 +101,22 @@ class LoopThread:
 
     def run(self, coroutine: Coroutine[object, object, T]) -> T:
         """Run it in the loop, and wait. A KeyboardInterrupt cancels it."""
+        job = Job(self.loop, coroutine)
         try:
             self.must_not_be_current()
-        except RuntimeError:
-            coroutine.close()
-            raise
-        # In a context of its own: the caller's may say that an event loop of another kind runs, which is not this one.
-        future: Future[T] = Context().run(asyncio.run_coroutine_threadsafe, coroutine, self.loop)
-        try:
-            while True:
-                try:
-                    return future.result(ALIVE_SECONDS)
-                except TimeoutError:
-                    if future.done():
-                        return future.result()
-                    self.must_be_alive()
+            self.post(job.begin)
+            self.wait(job.ended)
+            return job.result()
         except BaseException:
-            future.cancel()
+            self.post(job.cancel)
             _stay_if_exiting()
             raise
 
-    def must_be_alive(self) -> None:
-        """Raise ClientClosedError if nothing will be done here any more."""
-        if not self._thread.is_alive():
-            raise ClientClosedError("the thread that the client lives in has ended")
+    def wait(self, lock: threading.Lock) -> None:
+        """Until the loop's thread releases `lock`. Raises ClientClosedError if that will never be."""
+        while not lock.acquire(timeout=ALIVE_SECONDS):
+            if not self._thread.is_alive():
+                raise ClientClosedError("the thread that the client lives in has ended")
 
     def must_not_be_current(self) -> None:
         """Raise RuntimeError in the loop's thread, which would wait for itself."""
@@ -169,7 +195,7 @@ class Session:
     def _begin(self) -> None:
         self._changing = threading.Lock()
         self.client: AsyncZooKeeper = self._make()
-        self.callbacks = Callbacks()
+        self.callbacks: Callbacks = Callbacks()
         self.thread: LoopThread | None = None
         self.closed: bool = False
         self._life: asyncio.Task[None] | None = None
@@ -297,9 +323,10 @@ def _at_exit() -> None:
     for session in left:
         session.closed = True
     if left:
-        leaving = asyncio.run_coroutine_threadsafe(_leave_all(left), _loop_thread().loop)
-        with suppress(Exception):
-            leaving.result(EXIT_SECONDS_MAX)
+        thread = _loop_thread()
+        job = Job(thread.loop, _leave_all(left))
+        thread.post(job.begin)
+        job.ended.acquire(timeout=EXIT_SECONDS_MAX)
 
 
 async def _leave_all(sessions: Sequence[Session]) -> None:
@@ -325,7 +352,7 @@ class ThreadWaiter:
     def __init__(self, thread: LoopThread) -> None:
         self.outcome: Outcome | None = None
         self.pending: Pending | None = None
-        self.thread = thread
+        self.thread: LoopThread = thread
         self._lock = threading.Lock()
         self._lock.acquire()
 
@@ -335,8 +362,7 @@ class ThreadWaiter:
             self._lock.release()
 
     async def wait(self) -> None:
-        while not self._lock.acquire(timeout=ALIVE_SECONDS):
-            self.thread.must_be_alive()
+        self.thread.wait(self._lock)
         if isinstance(self.outcome, ClientClosedError):
             _stay_if_exiting()
 
