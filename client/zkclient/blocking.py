@@ -488,9 +488,10 @@ class Transaction(TransactionTwin):
         self._inner.set_acls(path, acl, version=version)
         return self
 
-    def check(self, path: str, *, version: int = ANY_VERSION) -> Self:
-        """Refuse the whole transaction unless the node exists, with this version."""
-        self._inner.check(path, version=version)
+    def check(self, path: str, *, version: int = ANY_VERSION, czxid: Zxid | int = 0) -> Self:
+        """Refuse the whole transaction unless the node exists, with this version and (if not 0) this czxid: versions
+        begin anew with every node of the name."""
+        self._inner.check(path, version=version, czxid=czxid)
         return self
 
 

@@ -6,6 +6,7 @@ from typing import Self
 
 from zk.model.acl import OPEN_ACL, Acl
 from zk.model.errors import BadArgumentsError
+from zk.model.record import Zxid
 from zk.model.replies import Body, Created, MultiReply, StatReply
 from zk.model.requests import ANY_VERSION, Check, Create, CreateMode, Delete, Multi, Operation, SetAcl, SetData
 from zk.model.stat import Stat
@@ -108,9 +109,10 @@ class Transaction:
     def set_acls(self, path: str, acl: Sequence[Acl], *, version: int = ANY_VERSION) -> Self:
         return self._add(SetAcl(self._absolute(path), tuple(acl), version))
 
-    def check(self, path: str, *, version: int = ANY_VERSION) -> Self:
-        """Refuse the whole transaction unless the node exists, with this version."""
-        return self._add(Check(self._absolute(path), version))
+    def check(self, path: str, *, version: int = ANY_VERSION, czxid: Zxid | int = 0) -> Self:
+        """Refuse the whole transaction unless the node exists, with this version and (if not 0) this czxid: versions
+        begin anew with every node of the name."""
+        return self._add(Check(self._absolute(path), version, Zxid(czxid)))
 
     async def commit(self) -> tuple[OperationResult, ...]:
         """Do it. Raises TransactionFailed(index, op, cause), or LockLost if its guard is gone."""
