@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from queue import SimpleQueue
 
 import pytest
-from zkclient import EventType, NotEmptyError, ZooKeeper
+from zkclient import EventType, NodeData, NotEmptyError, ZooKeeper
 from zkclient.etcd import Client, Delete, Get, ModZxid, Put, Response, Value, Version
 
 from zk.server.testing import ServerProcess
@@ -67,16 +67,19 @@ def test_put_if_absent_and_replace_tell_whether_they_did_it(client: Client) -> N
 
 
 def test_a_transaction_does_the_one_or_the_other(client: Client) -> None:
-    take = (
-        [Version("/leader", "==", 0)],
-        [Put("/leader", "me"), Put("/log/1", "took")],
-        [Get("/leader"), Delete("/none")],
-    )
-    assert client.transaction(*take) == (True, (None, None))
-    held, (leader, deleted) = client.transaction(*take)
+    def take() -> tuple[bool, tuple[Response, ...]]:
+        return client.transaction(
+            [Version("/leader", "==", 0)],
+            [Put("/leader", "me"), Put("/log/1", "took")],
+            [Get("/leader"), Delete("/none")],
+        )
+
+    assert take() == (True, (None, None))
+    held, (leader, deleted) = take()
+    assert isinstance(leader, NodeData)
     assert (held, str(leader), deleted) == (False, "me", False)
     assert client.get("/none") is None
-    zxid = client.zk.get("/leader").stat.mzxid
+    zxid = leader.stat.mzxid
     assert client.transaction([ModZxid("/leader", "<", zxid + 1), Value("/no", "!=", "x")], [Delete("/leader")]) == (
         True,
         (True,),
