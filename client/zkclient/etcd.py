@@ -43,7 +43,7 @@ from zkclient.twins import WatchStream
 
 Relation = Literal["==", "!=", "<", ">"]
 C = TypeVar("C", int, bytes)
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 
 @record
