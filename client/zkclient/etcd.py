@@ -7,8 +7,8 @@
 Thin, over `ZooKeeper`, whose nodes the keys are. What is different from etcd:
 
 - A key is a path. One without a slash in front gets it; `a//b` and a slash at the end are refused.
-- Parents are made by themselves, as containers: they go when their last child goes. Till then they are keys too, with
-  an empty value, and a key with others below it can't be deleted.
+- Parents are made by themselves, and stay. They are keys too, with an empty value until one is set, and a key with
+  others below it can't be deleted.
 - The place of a revision is taken by the zxid: `stat.mzxid` of a key, `zxid` of an event.
 - `get_prefix` reads key by key, not at one instant. There is no reading of the past.
 """
@@ -156,7 +156,7 @@ class Client:
             except NodeExistsError:
                 return False
             except NoNodeError:
-                self.zk.ensure_path(parent(path), container=True)
+                self.zk.ensure_path(parent(path))
             else:
                 if lease is not None:
                     lease.hold(path)
@@ -165,7 +165,7 @@ class Client:
     def get(self, key: str) -> NodeData | None:
         """A key's value, which prints as text and unpacks as `value, stat`; None if there is no such key."""
         try:
-            return self.zk.get(path_of(key))
+            return self.zk.get(path_of(key), read="linearizable")
         except NoNodeError:
             return None
 
@@ -228,7 +228,9 @@ class Client:
 
     def _at_one_instant(self, paths: Sequence[str]) -> Mapping[str, NodeData | None]:
         found: dict[str, NodeData | None] = {}
-        for path, read in zip(paths, self.zk.multi_read([GetData(path) for path in paths]), strict=True):
+        for path, read in zip(
+            paths, self.zk.multi_read([GetData(path) for path in paths], read="linearizable"), strict=True
+        ):
             if isinstance(read, APIError) and not isinstance(read, NoNodeError):
                 raise read
             found[path] = read if isinstance(read, NodeData) else None
@@ -243,7 +245,7 @@ class Client:
         for path, node in before.items():
             write = by_path.get(path)
             if node is None:
-                self.zk.ensure_path(parent(path), container=True)
+                self.zk.ensure_path(parent(path))
                 transaction.create(path, write.value if isinstance(write, Put) else b"")
                 if not isinstance(write, Put):
                     transaction.delete(path)

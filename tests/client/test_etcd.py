@@ -41,6 +41,15 @@ print(config)
     assert (ended.stdout, ended.stderr) == ("config.json\nb'config.json' 0\nconfig.json\n", "")
 
 
+def test_a_parent_that_was_made_by_itself_and_got_a_value_stays_without_its_children(client: Client) -> None:
+    client.put("/parent/child", "1")
+    client.put("/parent", "2")
+    client.delete("/parent/child")
+    parent = client.get("/parent")
+    assert parent is not None
+    assert (str(parent), parent.stat.ephemeral_owner) == ("2", 0)  # no container: those are taken away when empty
+
+
 def test_keys_are_paths_whose_parents_are_made_by_themselves(client: Client) -> None:
     assert client.get("/a/b") is None
     client.put("a/b", "1")
