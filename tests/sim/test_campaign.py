@@ -199,3 +199,10 @@ def test_without_a_source_checkout_nothing_can_be_planted(
 def test_numbers_are_written_as_ranges() -> None:
     assert numbers_text(frozenset({3, 5, 6, 7, 9})) == "3,5-7,9"
     assert numbers_text(frozenset()) == "none"
+
+
+def test_where_no_seed_finds_a_planted_bug_its_story_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sim", "--plant", "marker-not-awaited", "--seeds", "1", "--jobs", "1"]) == 1
+    said = capsys.readouterr().out
+    assert said.startswith("no seed found marker-not-awaited, but its story does: an_entry_of_an_earlier_epoch")
+    assert "leader completeness" in said

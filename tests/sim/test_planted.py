@@ -1,7 +1,7 @@
 """The simulator finds what it is there to find: each planted bug is caught within its budget of seeds.
 
 The plants live in plants/*.py. One that needs more seeds than there is time for in every run has a story besides, told
-in test_scenarios*.py; here as many of its seeds are run as show that its patch still fits the code.
+in test_stories.py; here as many of its seeds are run as show that its patch still fits the code.
 """
 
 from pathlib import Path

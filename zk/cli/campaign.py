@@ -90,6 +90,9 @@ def run(order: Order, plant_name: str | None, jobs: int, *, trace: bool) -> int:
         if not trace and not order.shortened:
             _show_shortest(plan, violation, plant)
         return ExitCode.ERROR
+    if plant is not None and _shown_by_a_story(plant):
+        print(summary)
+        return ExitCode.ERROR
     if plant is not None:
         print(f"the planted bug survived: {plant.name}")
     unseen = coverage.unseen(tally.counters)
@@ -126,6 +129,20 @@ def _as_planted(order: Order, ref: PlantRef) -> Order:
         mode=order.mode or plant.mode,
         layer=order.layer or plant.layer,
     )
+
+
+def _shown_by_a_story(ref: PlantRef) -> bool:
+    """What seeds do not find a hand-written story may show."""
+    plant = ref.find()
+    for story in plant.stories:
+        try:
+            with plant.plant():
+                story()
+        except AssertionError as error:
+            print(f"no seed found {plant.name}, but its story does: {story.__name__}")
+            print(f"  {error or 'its own claim does not hold'}")
+            return True
+    return False
 
 
 # ---- runs

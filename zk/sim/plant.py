@@ -1,11 +1,13 @@
 """Planted bugs: known defects, put into the production code from outside, that the simulator must find.
 
-They live beside the tests, a tuple `PLANTS` in each module of a folder; here is what one is, and how they are found.
+They live beside the tests, in the modules of a folder: a tuple `PLANTS`, and a mapping `STORIES` from the names of
+plants to their stories. Here is what a plant is, and how they are found.
 """
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from importlib.util import module_from_spec, spec_from_file_location
 from inspect import signature
 from pathlib import Path
@@ -15,6 +17,9 @@ from zk.sim.plan import Layer, Mode
 
 SEEDS_MAX = 300
 """So many seeds of a plant are run in every run of the tests."""
+
+
+Story = Callable[[], None]
 
 
 @record
@@ -33,6 +38,8 @@ class Plant:
     layer: Layer = Layer.SERVICE
     mode: Mode = Mode.UNIFORM
     servers: int = 3
+    stories: tuple[Story, ...] = ()
+    """Each ends well without the defect, and raises AssertionError (mostly a Violation) with it."""
 
     @property
     def deep(self) -> bool:
@@ -73,8 +80,9 @@ def plants_folder() -> Path | None:
 
 
 def load_plants(folder: Path) -> Mapping[str, Plant]:
-    """All plants of the modules in `folder`, by name."""
+    """All plants of the modules in `folder` with their stories, by name."""
     plants: dict[str, Plant] = {}
+    stories: dict[str, tuple[Story, ...]] = {}
     for path in sorted(folder.glob("*.py")):
         spec = spec_from_file_location(f"zk_plants_{path.stem}", path)
         assert spec is not None
@@ -86,4 +94,7 @@ def load_plants(folder: Path) -> Mapping[str, Plant]:
             assert isinstance(plant, Plant)
             assert plant.name not in plants, f"two plants are named {plant.name!r}"
             plants[plant.name] = plant
-    return plants
+        for name, told in getattr(module, "STORIES", {}).items():
+            stories[name] = (*stories.get(name, ()), *told)
+    assert stories.keys() <= plants.keys(), f"no plants have these names: {sorted(stories.keys() - plants.keys())}"
+    return {name: replace(plant, stories=stories.get(name, ())) for name, plant in plants.items()}
