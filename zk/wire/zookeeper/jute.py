@@ -1,0 +1,125 @@
+"""Jute, the encoding of ZooKeeper's records: big-endian integers, and lengths in front of all else.
+
+A record is its fields one behind the other, without any mark of where one ends: so decoding is reading fields in their
+order. A length of -1 means null, which `Reader` tells from empty. Whoever sent the bytes may be anybody.
+"""
+
+from collections.abc import Callable, Iterable
+from struct import Struct, error
+from typing import TypeVar
+
+from zk.model.errors import MarshallingError
+
+T = TypeVar("T")
+
+_INT = Struct(">i")
+_LONG = Struct(">q")
+
+NULL = b"\xff\xff\xff\xff"
+"""A buffer, a text or a vector that is null."""
+
+# ---- encoding
+
+int32_bytes: Callable[[int], bytes] = _INT.pack
+"""A signed 32-bit integer."""
+
+int64_bytes: Callable[[int], bytes] = _LONG.pack
+"""A signed 64-bit integer."""
+
+
+def flag_bytes(value: bool) -> bytes:
+    return b"\x01" if value else b"\x00"
+
+
+def buffer_bytes(value: bytes | None) -> bytes:
+    return NULL if value is None else _INT.pack(len(value)) + value
+
+
+def text_bytes(value: str | None) -> bytes:
+    """UTF-8. Surrogates, which no path can hold, become question marks."""
+    if value is None:
+        return NULL
+    encoded = value.encode(errors="replace")
+    return _INT.pack(len(encoded)) + encoded
+
+
+def vector_bytes(items: Iterable[bytes] | None) -> bytes:
+    """A vector of items that are encoded already."""
+    if items is None:
+        return NULL
+    items = list(items)
+    return _INT.pack(len(items)) + b"".join(items)
+
+
+# ---- decoding
+
+
+class Reader:
+    """Reads the fields of a record in their order. MarshallingError if the bytes can't be what is asked for."""
+
+    __slots__ = ("_data", "_end", "at")
+
+    def __init__(self, data: bytes, at: int = 0) -> None:
+        self._data = data
+        self._end = len(data)
+        self.at = at
+
+    @property
+    def at_end(self) -> bool:
+        """Whether nothing is left."""
+        return self.at >= self._end
+
+    def int32(self) -> int:
+        at = self.at
+        self.at = at + 4
+        try:
+            value: int = _INT.unpack_from(self._data, at)[0]
+        except error:
+            raise _cut(at) from None
+        return value
+
+    def int64(self) -> int:
+        at = self.at
+        self.at = at + 8
+        try:
+            value: int = _LONG.unpack_from(self._data, at)[0]
+        except error:
+            raise _cut(at) from None
+        return value
+
+    def flag(self) -> bool:
+        at = self.at
+        if at >= self._end:
+            raise _cut(at)
+        self.at = at + 1
+        return self._data[at] == 1
+
+    def buffer(self) -> bytes | None:
+        """The bytes; None for null."""
+        length = self.int32()
+        if length == -1:
+            return None
+        at = self.at
+        if not 0 <= length <= self._end - at:
+            raise MarshallingError("", f"a length of {length} at byte {at - 4}, where {self._end - at} bytes are left")
+        self.at = at + length
+        return self._data[at : at + length]
+
+    def text(self) -> str | None:
+        """The text; None for null. What is not UTF-8 becomes U+FFFD, as in ZooKeeper: no path may hold that."""
+        encoded = self.buffer()
+        return None if encoded is None else encoded.decode(errors="replace")
+
+    def vector(self, item: Callable[[], T], item_bytes_min: int = 1) -> list[T] | None:
+        """As many items as the vector says; None for null. `item_bytes_min`: what each occupies at the least, so that
+        a length that can't be true is refused before anything is built."""
+        count = self.int32()
+        if count == -1:
+            return None
+        if count < 0 or count * item_bytes_min > self._end - self.at:
+            raise MarshallingError("", f"a vector of {count} at byte {self.at - 4}, where there is no room for it")
+        return [item() for _ in range(count)]
+
+
+def _cut(at: int) -> MarshallingError:
+    return MarshallingError("", f"the record ends at byte {at}, in the middle of a field")
