@@ -8,7 +8,8 @@ import pytest
 
 from zk.model.limits import DEFAULT_LIMITS
 from zk.model.record import ServerId
-from zk.server.config import Address, ConfigError, Flag, ServerConfig, load_config
+from zk.server.config import Address, ConfigError, Flag, ServerConfig, TlsConfig, load_config
+from zk.wire.zookeeper.words import WORDS
 
 THREE = ("1=127.0.0.1:3001", "2=127.0.0.1:3002", "3=127.0.0.1:3003")
 
@@ -46,6 +47,15 @@ def test_every_key_of_a_file_is_read(tmp_path: Path) -> None:
         data = "/var/lib/zk"
         tick_ms = 100
         session_timeout_ms = "500:60000"
+        container_check_ms = 1000
+        read_only_mode = true
+        four_letter_words = ["ruok", "srvr"]
+        super_digest = "super:D/InIHSb7yEEbrWz8b9l71RjZJU="
+        sasl_users = ["alice:a:b"]
+        tls_listen = "0.0.0.0:2281"
+        tls_cert = "server.pem"
+        tls_key = "server.key"
+        tls_ca = "ca.pem"
 
         [peers]
         1 = "one.example:3001"
@@ -63,6 +73,12 @@ def test_every_key_of_a_file_is_read(tmp_path: Path) -> None:
         data=Path("/var/lib/zk"),
         peers=((ServerId(1), Address("one.example", 3001)), (ServerId(2), Address("two.example", 3001))),
         tick_ms=100,
+        container_check_ms=1_000,
+        read_only_mode=True,
+        four_letter_words=frozenset({"ruok", "srvr"}),
+        super_digest="super:D/InIHSb7yEEbrWz8b9l71RjZJU=",
+        sasl_users={"alice": "a:b"},
+        tls=TlsConfig(Address("0.0.0.0", 2281), Path("server.pem"), Path("server.key"), Path("ca.pem")),
         limits=replace(
             DEFAULT_LIMITS,
             frame_bytes_max=1000,
@@ -95,6 +111,47 @@ def test_peers_read_the_same_from_flags_and_environment() -> None:
     assert load_config(None, {"ZK_PEERS": ",".join(THREE), "ZK_ID": "3"}, {}).peers == expected
 
 
+def test_all_four_letter_words_are_answered_unless_some_are_chosen() -> None:
+    assert from_flags().four_letter_words == from_flags(four_letter_words="*").four_letter_words == frozenset(WORDS)
+    assert from_flags(four_letter_words="ruok, isro").four_letter_words == {"ruok", "isro"}
+    assert from_flags(four_letter_words="").four_letter_words == frozenset()
+
+
+def test_users_come_from_flags_and_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "users"
+    file.write_text("# of the shop\n\nalice:first\nbob: x:y \n")
+    file.chmod(0o600)
+    config = from_flags(sasl_users=("carol:third",), sasl_users_file=str(file))
+    assert config.sasl_users == {"carol": "third", "alice": "first", "bob": " x:y "}
+    assert config.cautions() == []
+    file.chmod(0o640)
+    assert config.cautions() == [f"{file} has passwords, and others than its owner may read it: chmod 600 {file}"]
+
+
+def test_secrets_are_not_shown(tmp_path: Path) -> None:
+    file = tmp_path / "users"
+    file.write_text("alice:hidden-1\nhidden-2\n")
+    (tmp_path / "good").write_text("alice:hidden-1\n")
+    mistakes: list[tuple[dict[str, Flag], str]] = [
+        ({"sasl_users": ("hidden",)}, "--sasl-user: this value is not allowed; NAME:PASSWORD is"),
+        ({"sasl_users_file": str(file)}, f"{file}, line 2: this value is not allowed; NAME:PASSWORD is"),
+        ({"super_digest": "super:hidden"}, "--super-digest: this value is not allowed; super:BASE64SHA1 is"),
+        ({"super_digest": "hidden:D/InIHSb7yEEbrWz8b9l71RjZJU="}, "--super-digest: this value is not allowed"),
+        (
+            {"sasl_users": ("alice:hidden-2",), "sasl_users_file": str(tmp_path / "good")},
+            "--sasl-users-file: the user 'alice' has another password outside of the file",
+        ),
+    ]
+    for flags, complaint in mistakes:
+        with pytest.raises(ConfigError) as raised:
+            load_config(None, {}, flags)
+        assert str(raised.value).startswith(complaint)
+        assert "hidden" not in str(raised.value)
+    config = from_flags(sasl_users=("alice:hidden",), super_digest="super:D/InIHSb7yEEbrWz8b9l71RjZJU=")
+    assert "hidden" not in repr(config)
+    assert "D/InI" not in repr(config)
+
+
 def test_variables_that_orchestrators_set_for_a_service_called_zk_are_not_ours() -> None:
     environ = {"ZK_SERVER": "a:1", "ZK_PORT": "tcp://10.0.0.1:2181", "ZK_SERVICE_HOST": "10.0.0.1"}
     assert load_config(None, environ, {}) == ServerConfig()
@@ -106,7 +163,7 @@ def test_variables_that_orchestrators_set_for_a_service_called_zk_are_not_ours()
         ("lisen = 'x:1'", "unknown key 'lisen'; did you mean 'listen'?"),
         (
             "zzz = 1",
-            "unknown key 'zzz'; known are id, cluster, listen, data, peers, tick_ms, session_timeout_ms, limits",
+            "unknown key 'zzz'; known are id, cluster, listen, data, peers, tick_ms, session_timeout_ms, container",
         ),
         ("[limits]\nconection_max = 1", "unknown key 'conection_max' in [limits]; did you mean 'connections_max'?"),
         ("[limits]\nsession_timeout_ms_min = 1", "is set by session_timeout_ms"),
@@ -121,6 +178,18 @@ def test_variables_that_orchestrators_set_for_a_service_called_zk_are_not_ours()
         ("id = 1\n[peers]\n1 = 'a:0'", "peers: 1: 'a:0' is not allowed; HOST:PORT is, with a port from 1 to 65535"),
         ("id = 1\n[peers]\nx = 'a:1'", "peers: x: 'x' is not allowed; a whole number from 1 to 255 is"),
         ("id = 1\nid = 2", "is not TOML"),
+        ("container_check_ms = 9", "container_check_ms: 9 is not allowed; a whole number from 10 to 86400000 is"),
+        ("read_only_mode = 1", "read_only_mode: 1 is not allowed; true and false are"),
+        (
+            "four_letter_words = ['ruok', 'kill']",
+            "four_letter_words: ['ruok', 'kill'] is not allowed; several of ruok, ",
+        ),
+        ("tls_listen = 'a:1'", "tls_listen: needs tls_cert too, a PEM file with the server's certificate"),
+        ("tls_listen = 'a:1'\ntls_cert = 'c'", "tls_listen: needs tls_key too, a PEM file with the certificate's key"),
+        ("tls_ca = 'c'", "tls_ca: is of no use without tls_listen, the HOST:PORT for TLS"),
+        ("tls_listen = 'a:1'\ntls_cert = ''", "tls_cert: '' is not allowed; the path of a PEM file is"),
+        ("sasl_users_file = '/nowhere'", "sasl_users_file: /nowhere can't be read (No such file or directory)"),
+        ("sasl_users = 'a:b,a:c'", "sasl_users: the user 'a' has a password already"),
     ],
 )
 def test_a_mistake_in_a_file_is_named_with_the_file(tmp_path: Path, text: str, complaint: str) -> None:

@@ -49,6 +49,39 @@ def server(
     tick_ms: Annotated[
         str | None, typer.Option(metavar="MS", help="The unit of session timeouts. Default: 2000.")
     ] = None,
+    container_check_ms: Annotated[
+        str | None,
+        typer.Option(metavar="MS", help="How often containers and TTL nodes are looked after. Default: 60000."),
+    ] = None,
+    read_only_mode: Annotated[
+        bool, typer.Option("--read-only-mode", help="Without a quorum, serve reads to clients that ask for it.")
+    ] = False,
+    four_letter_words: Annotated[
+        str | None, typer.Option(metavar="WORD,…", help="ZooKeeper's words that are answered. Default: *, all.")
+    ] = None,
+    super_digest: Annotated[
+        str | None,
+        typer.Option(metavar="super:BASE64SHA1", help="Who knows this password of 'super' may do everything."),
+    ] = None,
+    sasl_user: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME:PASSWORD", help="Who may log in by SASL DIGEST-MD5; once for each. See the next, too."
+        ),
+    ] = None,
+    sasl_users_file: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="The same, a line for each, hidden from `ps`; # begins a comment."),
+    ] = None,
+    tls_listen: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Where clients connect over TLS; needs the next two.")
+    ] = None,
+    tls_cert: Annotated[str | None, typer.Option(metavar="FILE", help="The server's certificate, PEM.")] = None,
+    tls_key: Annotated[str | None, typer.Option(metavar="FILE", help="The certificate's key, PEM.")] = None,
+    tls_ca: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Authorities, PEM: clients must present a certificate of one of them."),
+    ] = None,
     stop_on_eof: Annotated[
         bool, typer.Option("--stop-on-eof", hidden=True, help="Stop when stdin ends, as it does with the parent.")
     ] = False,
@@ -67,6 +100,16 @@ def server(
         "peers": peer,
         "tick_ms": tick_ms,
         "session_timeout_ms": session_timeout_ms,
+        "container_check_ms": container_check_ms,
+        "read_only_mode": read_only_mode or None,
+        "four_letter_words": four_letter_words,
+        "super_digest": super_digest,
+        "sasl_users": sasl_user,
+        "sasl_users_file": sasl_users_file,
+        "tls_listen": tls_listen,
+        "tls_cert": tls_cert,
+        "tls_key": tls_key,
+        "tls_ca": tls_ca,
     }
     settings = _load(config, flags)
 
@@ -116,7 +159,9 @@ config_app = typer.Typer(no_args_is_help=True, help="Look at a server's configur
 @config_app.command()
 def check(file: Annotated[Path, typer.Argument(help="The TOML file.")]) -> None:
     """Say whether a server would start with this file (and the environment). Exit code 2 if not."""
-    _load(file, {})
+    config = _load(file, {})
+    for caution in config.cautions():
+        note(f"{file}: {caution}")
     note(f"{file}: good")
 
 
@@ -124,7 +169,10 @@ def check(file: Annotated[Path, typer.Argument(help="The TOML file.")]) -> None:
 def show(
     file: Annotated[Path | None, typer.Argument(help="The TOML file; without it: the defaults.")] = None,
 ) -> None:
-    """Print all settings as a server would use them, as TOML: defaults, the file and the environment together."""
+    """Print all settings as a server would use them, as TOML: defaults, the file and the environment together.
+
+    Passwords are not shown.
+    """
     config = _load(file, {})
     low, high = config.limits.session_timeout_ms_min, config.limits.session_timeout_ms_max
     print(f"id = {config.id}")
@@ -133,6 +181,19 @@ def show(
     print(f"data = {json.dumps(str(config.data))}")
     print(f"tick_ms = {config.tick_ms}")
     print(f'session_timeout_ms = "{low}:{high}"')
+    print(f"container_check_ms = {config.container_check_ms}")
+    print(f"read_only_mode = {json.dumps(config.read_only_mode)}")
+    print(f"four_letter_words = {json.dumps(sorted(config.four_letter_words))}")
+    print("# super_digest is " + ("set" if config.super_digest else "not set"))
+    print("# sasl_users are " + (", ".join(config.sasl_users) or "none"))
+    if config.sasl_users_file is not None:
+        print(f"sasl_users_file = {json.dumps(str(config.sasl_users_file))}")
+    if config.tls is not None:
+        print(f"tls_listen = {json.dumps(str(config.tls.listen))}")
+        print(f"tls_cert = {json.dumps(str(config.tls.cert))}")
+        print(f"tls_key = {json.dumps(str(config.tls.key))}")
+        if config.tls.ca is not None:
+            print(f"tls_ca = {json.dumps(str(config.tls.ca))}")
     print("\n[peers]")
     for server, address in config.peers:
         print(f"{server} = {json.dumps(str(address))}")

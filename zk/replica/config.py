@@ -1,5 +1,8 @@
 """What a replica must be told."""
 
+from collections.abc import Mapping
+from dataclasses import field
+
 from zk.broadcast.zab import ZabConfig
 from zk.model.limits import DEFAULT_LIMITS, Limits
 from zk.model.record import record
@@ -12,6 +15,9 @@ class ReplicaConfig:
     zab: ZabConfig
     limits: Limits = DEFAULT_LIMITS
     version: str = "0"
+    super_digest: str = field(default="", repr=False)  # 'super:BASE64SHA1': whose password it is may do everything
+    sasl_users: Mapping[str, str] = field(default_factory=dict, repr=False, hash=False)  # passwords by name
+    read_only_mode: bool = False  # without a quorum, serve reads to clients that ask for it
     heard_interval_ms: int = 200  # how often a follower passes on its clients' signs of life
     leaderless_ms_max: int = 1_500  # how long clients are kept, and new ones wait, while there is no leader
     pause_ms_max: int = 500  # a longer gap between two ticks means that this process did not run

@@ -24,6 +24,20 @@ def main() -> int:
     )
     parser.add_argument("--tick-ms", help="the unit of session timeouts (2000)")
     parser.add_argument("--session-timeout-ms", metavar="MIN:MAX", help="what clients may ask for (2 to 20 ticks)")
+    parser.add_argument(
+        "--container-check-ms", metavar="MS", help="how often containers and TTL nodes are looked after"
+    )
+    parser.add_argument("--read-only-mode", action="store_const", const=True, help="serve reads without a quorum, too")
+    parser.add_argument("--four-letter-words", metavar="WORD,…", help="those that are answered (*)")
+    parser.add_argument("--super-digest", metavar="super:BASE64SHA1", help="the super user's password")
+    parser.add_argument(
+        "--sasl-user", dest="sasl_users", action="append", metavar="NAME:PASSWORD", help="repeated for every user"
+    )
+    parser.add_argument("--sasl-users-file", metavar="FILE", help="lines of NAME:PASSWORD")
+    parser.add_argument("--tls-listen", metavar="HOST:PORT", help="where clients connect over TLS")
+    parser.add_argument("--tls-cert", metavar="FILE", help="the server's certificate")
+    parser.add_argument("--tls-key", metavar="FILE", help="the certificate's key")
+    parser.add_argument("--tls-ca", metavar="FILE", help="whose certificates clients must present")
     flags = vars(parser.parse_args())
     try:
         config = load_config(flags.pop("config"), os.environ, flags)

@@ -1,37 +1,33 @@
 """What an operator can set, and where it comes from: a TOML file < the environment (ZK_…) < flags.
 
-Owns names, defaults and checks of the settings; a mistake is answered with where it is, what is wrong and what is
-allowed. Opens nothing but the TOML file. Read server.py next.
+Owns names and defaults of the settings; a mistake is answered with where it is, what is wrong and what is allowed.
+Opens nothing but the TOML file and the file of SASL users. Read values.py (their forms) and server.py next.
 """
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import field, fields, replace
 from pathlib import Path
 
 from zk.model.limits import DEFAULT_LIMITS, Limits
 from zk.model.record import ServerId, record
+from zk.server import values
+from zk.server.values import SERVER_ID_MAX, Address, ConfigError, Setting
+from zk.wire.zookeeper.words import WORDS
 
-SERVER_ID_MAX = 255
-VOTERS_MAX = 7
+__all__ = ["Address", "ConfigError", "Flag", "ServerConfig", "TlsConfig", "load_config"]
 
-Flag = str | int | Sequence[str] | None
-
-
-class ConfigError(ValueError):
-    """A setting is wrong: the text says where, what, and what is allowed."""
+Flag = str | int | bool | Sequence[str] | None
 
 
 @record
-class Address:
-    """Where to listen or to connect: a host name or a numeric address, and a TCP port (0, to listen on any free
-    one)."""
+class TlsConfig:
+    """Where clients connect over TLS, and the PEM files for it. With `ca`, a client must present a certificate that
+    one of its authorities signed."""
 
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+    listen: Address
+    cert: Path
+    key: Path
+    ca: Path | None = None
 
 
 @record
@@ -42,28 +38,50 @@ class ServerConfig:
     id: ServerId = ServerId(1)
     cluster: str = "zk"
     listen: Address = Address("127.0.0.1", 2181)
+    tls: TlsConfig | None = None
     data: Path = Path("zk-data")
     peers: tuple[tuple[ServerId, Address], ...] = ()
     tick_ms: int = 2_000
+    container_check_ms: int = 60_000  # how often containers and TTL nodes are looked after
+    read_only_mode: bool = False  # whether a server without a quorum serves reads to clients that ask for it
+    four_letter_words: frozenset[str] = frozenset(WORDS)  # those that are answered
+    super_digest: str = field(default="", repr=False)  # 'super:BASE64SHA1', whose password may do everything
+    sasl_users: Mapping[str, str] = field(default_factory=dict, repr=False, hash=False)  # passwords by name
+    sasl_users_file: Path | None = None  # where some of them come from
     limits: Limits = DEFAULT_LIMITS
 
     @property
     def voters(self) -> tuple[ServerId, ...]:
         return tuple(server for server, _ in self.peers) or (self.id,)
 
-
-@record
-class _Setting:
-    """A value as it was found, and `where`: what to call it in a complaint."""
-
-    value: object
-    where: str
-
-    def wrong(self, allowed: str) -> ConfigError:
-        return ConfigError(f"{self.where}: {self.value!r} is not allowed; {allowed}")
+    def cautions(self) -> list[str]:
+        """What the operator should know, though nothing is wrong."""
+        file = self.sasl_users_file
+        if file is not None and file.stat().st_mode & 0o077:
+            return [f"{file} has passwords, and others than its owner may read it: chmod 600 {file}"]
+        return []
 
 
-_KEYS = ("id", "cluster", "listen", "data", "peers", "tick_ms", "session_timeout_ms")
+_KEYS = (
+    "id",
+    "cluster",
+    "listen",
+    "data",
+    "peers",
+    "tick_ms",
+    "session_timeout_ms",
+    "container_check_ms",
+    "read_only_mode",
+    "four_letter_words",
+    "super_digest",
+    "sasl_users",
+    "sasl_users_file",
+    "tls_listen",
+    "tls_cert",
+    "tls_key",
+    "tls_ca",
+)
+_FLAGS = {"peers": "peer", "sasl_users": "sasl-user"}  # which are repeated
 _SESSION_TIMEOUTS = ("session_timeout_ms_min", "session_timeout_ms_max")  # limits too, but set by session_timeout_ms
 _LIMITS = tuple(field.name for field in fields(Limits) if field.name not in _SESSION_TIMEOUTS)
 _VARIABLES = {f"ZK_{key.upper()}": key for key in _KEYS}
@@ -73,24 +91,24 @@ _VARIABLES |= {f"ZK_LIMITS_{key.upper()}": f"limits.{key}" for key in _LIMITS}
 def load_config(path: Path | None, environ: Mapping[str, str], flags: Mapping[str, Flag]) -> ServerConfig:
     """Put a configuration together; raise ConfigError if it can't be one.
 
-    `flags` has the keys of the TOML file's top level (`peers` as a sequence of 'ID=HOST:PORT'); a flag that is None
-    was not given. Variables of the environment that begin with ZK_ and resemble none of ours are somebody else's and
-    ignored.
+    `flags` has the keys of the TOML file's top level (`peers` as a sequence of 'ID=HOST:PORT', `sasl_users` as one of
+    'NAME:PASSWORD'); a flag that is None was not given. Variables of the environment that begin with ZK_ and resemble
+    none of ours are somebody else's and ignored.
     """
     settings = _from_file(path) if path is not None else {}
     settings |= _from_environment(environ)
-    settings |= {key: _Setting(value, "--" + _flag(key)) for key, value in flags.items() if value is not None}
+    settings |= {key: Setting(value, "--" + _flag(key)) for key, value in flags.items() if value is not None}
     return _build(settings)
 
 
 def _flag(key: str) -> str:
-    return "peer" if key == "peers" else key.replace("_", "-")
+    return _FLAGS.get(key) or key.replace("_", "-")
 
 
 # ---- sources
 
 
-def _from_file(path: Path) -> dict[str, _Setting]:
+def _from_file(path: Path) -> dict[str, Setting]:
     import tomllib  # here, because a server without a file should not wait for it
 
     try:
@@ -111,16 +129,16 @@ def _from_file(path: Path) -> dict[str, _Setting]:
             raise ConfigError(f'{path}: limits.{key} is set by session_timeout_ms = "MIN:MAX" at the top of the file')
         if key not in _LIMITS:
             raise ConfigError(f"{path}: unknown key {key!r} in [limits]{_suggestion(key, _LIMITS)}")
-    return {key: _Setting(value, f"{path}: {key}") for key, value in table.items()} | {
-        f"limits.{key}": _Setting(value, f"{path}: limits.{key}") for key, value in limits.items()
+    return {key: Setting(value, f"{path}: {key}") for key, value in table.items()} | {
+        f"limits.{key}": Setting(value, f"{path}: limits.{key}") for key, value in limits.items()
     }
 
 
-def _from_environment(environ: Mapping[str, str]) -> dict[str, _Setting]:
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Setting]:
     found = {}
     for name, value in environ.items():
         if name in _VARIABLES:
-            found[_VARIABLES[name]] = _Setting(value, f"environment variable {name}")
+            found[_VARIABLES[name]] = Setting(value, f"environment variable {name}")
         elif name.startswith("ZK_") and (suggestion := _suggestion(name, tuple(_VARIABLES), cutoff=0.85)):
             raise ConfigError(f"unknown environment variable {name}{suggestion}")
     return found
@@ -135,33 +153,44 @@ def _suggestion(key: str, known: Sequence[str], cutoff: float = 0.6) -> str:
     return "" if cutoff > 0.6 else f"; known are {', '.join(known)}"
 
 
-# ---- values
+# ---- the whole
 
 
-def _build(settings: Mapping[str, _Setting]) -> ServerConfig:
-    config = ServerConfig()
+def _build(settings: Mapping[str, Setting]) -> ServerConfig:
+    config = ServerConfig(tls=_tls(settings))
     if "id" in settings:
-        config = replace(config, id=ServerId(_integer(settings["id"], 1, SERVER_ID_MAX)))
+        config = replace(config, id=ServerId(values.integer(settings["id"], 1, SERVER_ID_MAX)))
     if "cluster" in settings:
-        config = replace(config, cluster=_name(settings["cluster"]))
+        config = replace(config, cluster=values.name(settings["cluster"]))
     if "listen" in settings:
-        config = replace(config, listen=_address(settings["listen"], port_min=0))
+        config = replace(config, listen=values.address(settings["listen"], port_min=0))
     if "data" in settings:
-        config = replace(config, data=_path(settings["data"]))
+        config = replace(config, data=values.path(settings["data"], "directory"))
     if "peers" in settings:
-        config = replace(config, peers=_peers(settings["peers"]))
+        config = replace(config, peers=values.peers(settings["peers"]))
         _check_membership(config, settings)
     if "tick_ms" in settings:
-        config = replace(config, tick_ms=_integer(settings["tick_ms"], 10, 60_000))
+        config = replace(config, tick_ms=values.integer(settings["tick_ms"], 10, 60_000))
+    if "container_check_ms" in settings:
+        interval_ms = values.integer(settings["container_check_ms"], 10, 86_400_000)
+        config = replace(config, container_check_ms=interval_ms)
+    if "read_only_mode" in settings:
+        config = replace(config, read_only_mode=values.yes_or_no(settings["read_only_mode"]))
+    if "four_letter_words" in settings:
+        config = replace(config, four_letter_words=values.words(settings["four_letter_words"]))
+    if "super_digest" in settings:
+        config = replace(config, super_digest=values.super_digest(settings["super_digest"]))
     low, high = 2 * config.tick_ms, 20 * config.tick_ms
     if "session_timeout_ms" in settings:
-        low, high = _range(settings["session_timeout_ms"])
-    limits = {key: _integer(settings[f"limits.{key}"], 1, 1 << 40) for key in _LIMITS if f"limits.{key}" in settings}
+        low, high = values.timeouts(settings["session_timeout_ms"])
+    limits = {
+        key: values.integer(settings[f"limits.{key}"], 1, 1 << 40) for key in _LIMITS if f"limits.{key}" in settings
+    }
     limits |= {"session_timeout_ms_min": low, "session_timeout_ms_max": high}
-    return replace(config, limits=replace(DEFAULT_LIMITS, **limits))
+    return replace(_with_sasl_users(config, settings), limits=replace(DEFAULT_LIMITS, **limits))
 
 
-def _check_membership(config: ServerConfig, settings: Mapping[str, _Setting]) -> None:
+def _check_membership(config: ServerConfig, settings: Mapping[str, Setting]) -> None:
     peers = settings["peers"]
     known = ", ".join(str(server) for server, _ in config.peers)
     if config.peers and "id" not in settings:
@@ -174,78 +203,30 @@ def _check_membership(config: ServerConfig, settings: Mapping[str, _Setting]) ->
         )
 
 
-def _integer(setting: _Setting, low: int, high: int) -> int:
-    allowed = f"a whole number from {low} to {high} is"
-    value = setting.value
-    if isinstance(value, str):
-        try:
-            value = int(value)
-        except ValueError:
-            raise setting.wrong(allowed) from None
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise setting.wrong(allowed)
-    return value
+def _with_sasl_users(config: ServerConfig, settings: Mapping[str, Setting]) -> ServerConfig:
+    users = values.sasl_users(settings["sasl_users"]) if "sasl_users" in settings else {}
+    file = None
+    if "sasl_users_file" in settings:
+        setting = settings["sasl_users_file"]
+        file = values.path(setting, "file")
+        from_file = values.sasl_users_file(setting)
+        for name in users.keys() & from_file.keys():
+            raise ConfigError(f"{setting.where}: the user {name!r} has another password outside of the file")
+        users |= from_file
+    return replace(config, sasl_users=users, sasl_users_file=file)
 
 
-def _address(setting: _Setting, port_min: int) -> Address:
-    allowed = f"HOST:PORT is, with a port from {port_min} to 65535 (an IPv6 address in brackets: [::1]:2181)"
-    if not isinstance(setting.value, str):
-        raise setting.wrong(allowed)
-    host, colon, port = setting.value.rpartition(":")
-    bracketed = host.startswith("[") and host.endswith("]")
-    if bracketed:
-        host = host[1:-1]
-    if not colon or not host or (":" in host) != bracketed or not (port.isascii() and port.isdigit()):
-        raise setting.wrong(allowed)
-    if not port_min <= int(port) <= 65_535:
-        raise setting.wrong(allowed)
-    return Address(host, int(port))
-
-
-def _name(setting: _Setting) -> str:
-    if not isinstance(setting.value, str) or not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", setting.value):
-        raise setting.wrong("1 to 64 letters, digits, '.', '_' and '-' are")
-    return setting.value
-
-
-def _path(setting: _Setting) -> Path:
-    if not isinstance(setting.value, str) or not setting.value or "\0" in setting.value:
-        raise setting.wrong("the path of a directory is")
-    return Path(setting.value).expanduser()
-
-
-def _peers(setting: _Setting) -> tuple[tuple[ServerId, Address], ...]:
-    """A table {ID = 'HOST:PORT'} in TOML, a sequence of 'ID=HOST:PORT' in flags, the same joined by commas in the
-    environment."""
-    allowed = f'up to {VOTERS_MAX} different ID=HOST:PORT are (in TOML a table: [peers] 1 = "HOST:PORT")'
-    value = setting.value
-    if isinstance(value, Mapping):
-        pairs = list(value.items())
-    else:
-        if isinstance(value, str):
-            value = [item for item in value.split(",") if item]
-        if not isinstance(value, Sequence) or not all(isinstance(item, str) and "=" in item for item in value):
-            raise setting.wrong(allowed)
-        pairs = [tuple(item.split("=", 1)) for item in value]
-    peers = {}
-    for server, address in pairs:
-        where = f"{setting.where}: {server}"
-        peers[ServerId(_integer(_Setting(server, where), 1, SERVER_ID_MAX))] = _address(
-            _Setting(address, where), port_min=1
-        )
-    if len(peers) != len(pairs) or len(set(peers.values())) != len(pairs) or len(pairs) > VOTERS_MAX:
-        raise setting.wrong(allowed)
-    return tuple(sorted(peers.items()))
-
-
-def _range(setting: _Setting) -> tuple[int, int]:
-    allowed = "MIN:MAX in milliseconds is, with 1 <= MIN <= MAX <= 86400000"
-    if not isinstance(setting.value, str) or setting.value.count(":") != 1:
-        raise setting.wrong(allowed)
-    try:
-        low, high = (int(part) for part in setting.value.split(":"))
-    except ValueError:
-        raise setting.wrong(allowed) from None
-    if not 1 <= low <= high <= 86_400_000:
-        raise setting.wrong(allowed)
-    return low, high
+def _tls(settings: Mapping[str, Setting]) -> TlsConfig | None:
+    """All of it, or nothing."""
+    files = {
+        key: values.path(settings[key], "PEM file") for key in ("tls_cert", "tls_key", "tls_ca") if key in settings
+    }
+    if "tls_listen" not in settings:
+        for key in files:
+            raise ConfigError(f"{settings[key].where}: is of no use without tls_listen, the HOST:PORT for TLS")
+        return None
+    listen = settings["tls_listen"]
+    for key, what in (("tls_cert", "the server's certificate"), ("tls_key", "the certificate's key")):
+        if key not in files:
+            raise ConfigError(f"{listen.where}: needs {key} too, a PEM file with {what}")
+    return TlsConfig(values.address(listen, port_min=0), files["tls_cert"], files["tls_key"], files.get("tls_ca"))

@@ -97,6 +97,8 @@ async def serve(
     be used), LogFailure or ServerHaltedError.
     """
     gc.set_threshold(*GC_THRESHOLDS)
+    for caution in config.cautions():
+        logger.warning("%s", caution)
     opened = _open(config)
     async with open_poller() as poller:
         with writing(opened.store) as (log, snapshots, wakeup):
@@ -133,6 +135,10 @@ class _Server:
                 zab=ZabConfig(config.id, frozenset(config.voters), config.cluster),
                 limits=config.limits,
                 version=zk.__version__,
+                super_digest=config.super_digest,
+                sasl_users=config.sasl_users,
+                read_only_mode=config.read_only_mode,
+                reap_interval_ms=config.container_check_ms,
             ),
             opened.recovered,
             opened.state,
