@@ -87,12 +87,21 @@ class Reader:
             raise _cut(at) from None
         return value
 
+    def fields(self, struct: Struct) -> tuple[int, ...]:
+        """Several fields of fixed sizes at once."""
+        at = self.at
+        self.at = at + struct.size
+        try:
+            return struct.unpack_from(self._data, at)
+        except error:
+            raise _cut(at) from None
+
     def flag(self) -> bool:
         at = self.at
         if at >= self._end:
             raise _cut(at)
         self.at = at + 1
-        return self._data[at] == 1
+        return self._data[at] != 0
 
     def buffer(self) -> bytes | None:
         """The bytes; None for null."""
