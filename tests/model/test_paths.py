@@ -78,3 +78,20 @@ def test_a_path_is_its_parent_and_its_name(path: str) -> None:
 def test_a_common_beginning_of_names_is_no_inside() -> None:
     assert not paths.is_inside("/ab", "/a")
     assert paths.is_inside("/a/b", "/a")
+
+
+@pytest.mark.parametrize(
+    ("path", "suggestion"),
+    [("a", "; did you mean '/a'?"), ("bad//path", ""), ("a/", ""), ("../a", ""), ("a\0", "")],
+)
+def test_only_what_is_a_path_is_suggested(path: str, suggestion: str) -> None:
+    with pytest.raises(BadArgumentsError) as refused:
+        paths.validate(path)
+    assert refused.value.hint == f"a path must start with '/'{suggestion}"
+
+
+def test_of_a_prefix_what_was_given_is_named_without_the_suffix() -> None:
+    with pytest.raises(BadArgumentsError) as refused:
+        paths.validate_prefix("jobs/")
+    assert refused.value.path == "jobs/"
+    assert refused.value.hint == "a path must start with '/'; did you mean '/jobs/'?"

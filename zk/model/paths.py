@@ -14,27 +14,38 @@ def validate(path: str) -> None:
     """Raise BadArgumentsError (-8), saying what is wrong and where, unless `path` is a well-formed absolute path."""
     if _PLAIN.fullmatch(path) or path == "/":
         return
-    if not path:
-        raise BadArgumentsError(path, "a path must not be empty; the root is '/'")
-    if path[0] != "/":
-        raise BadArgumentsError(path, f"a path must start with '/'; did you mean '/{path}'?")
-    if path[-1] == "/":
-        raise BadArgumentsError(path, "a path must not end with '/'")
-    found = _FORBIDDEN.search(path)
-    if found is not None:
-        raise BadArgumentsError(
-            path, f"character {found.group()!r} at position {found.start()} is not allowed in a path"
-        )
-    for component in path[1:].split("/"):
-        if component == "":
-            raise BadArgumentsError(path, "a path must not have an empty component ('//')")
-        if component in (".", ".."):
-            raise BadArgumentsError(path, f"relative component {component!r} is not allowed in a path")
+    fault = _fault(path, "")
+    if fault is not None:
+        raise BadArgumentsError(path, fault)
 
 
 def validate_prefix(path: str) -> None:
     """Like `validate`, for the prefix of a sequential name: it may end in '/', since the suffix is still to come."""
-    validate(path + "0" if path else path)
+    fault = _fault(path, "0")
+    if fault is not None:
+        raise BadArgumentsError(path, fault)
+
+
+def _fault(path: str, suffix: str) -> str | None:
+    """What is wrong with `path`, if it is to be a path with `suffix` behind it."""
+    if not path:
+        return "a path must not be empty; the root is '/'"
+    if path[0] != "/":
+        meant = f"/{path}"
+        suggestion = f"; did you mean '{meant}'?" if _fault(meant, suffix) is None else ""
+        return f"a path must start with '/'{suggestion}"
+    full = path + suffix
+    if full[-1] == "/":
+        return "a path must not end with '/'"
+    found = _FORBIDDEN.search(full)
+    if found is not None:
+        return f"character {found.group()!r} at position {found.start()} is not allowed in a path"
+    for component in full[1:].split("/"):
+        if component == "":
+            return "a path must not have an empty component ('//')"
+        if component in (".", ".."):
+            return f"relative component {component!r} is not allowed in a path"
+    return None
 
 
 def parent(path: str) -> str:
