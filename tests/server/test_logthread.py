@@ -11,7 +11,7 @@ from zk.broadcast.engine import Append, StoreSnapshot
 from zk.broadcast.records import Entry, EntryKind, Record, SnapshotRef
 from zk.model.record import Epoch, ServerId, make_zxid
 from zk.replica.events import WriteSnapshot
-from zk.server.logthread import LogThread, SnapshotThread
+from zk.server.logthread import QUICK_SECONDS_MAX, LogThread, SnapshotThread
 from zk.server.wakeup import Wakeup
 from zk.sim.disk import Disk
 from zk.storage.segment import Identity
@@ -80,6 +80,7 @@ def recovered(disk: SlowDisk) -> tuple[Sequence[Record], SnapshotRef | None, tup
 async def test_what_is_reported_durable_survives_a_power_cut(disk: SlowDisk, wakeup: Wakeup) -> None:
     log = LogThread(opened(disk).store, wakeup)
     log.perform(Append((entry(1), entry(2))))
+    log.flush()
     await woken(wakeup)
     assert log.durable_lsn == 2
     log.close(5_000)
@@ -90,10 +91,12 @@ async def test_appends_that_gather_during_a_sync_share_the_next_one(disk: SlowDi
     log = LogThread(opened(disk).store, wakeup)
     disk.open.clear()
     log.perform(Append((entry(1),)))
+    log.flush()
     with trio.fail_after(5):
         await trio.to_thread.run_sync(disk.waiting.wait)
     for counter in range(2, 100):
         log.perform(Append((entry(counter),)))
+        log.flush()
     assert log.durable_lsn == 0
     disk.open.set()
     while log.durable_lsn < 99:
@@ -108,26 +111,52 @@ async def test_a_received_snapshot_is_on_disk_before_the_record_that_names_it(di
     log.perform(Append((entry(1),)))
     log.perform(StoreSnapshot(ref(9, installed=True), (b"one", b"two")))
     log.perform(Append((ref(9, installed=True), entry(10))))
+    log.flush()
     while log.durable_lsn < 3:
         await woken(wakeup)
     log.close(5_000)
     assert recovered(disk) == ((entry(10),), ref(9, installed=True), (b"one", b"two"))
 
 
+@pytest.mark.parametrize("alone", [False, True])
 @pytest.mark.parametrize("operation", ["write", "sync"])
 async def test_after_a_failure_nothing_is_reported_durable_any_more(
-    disk: SlowDisk, wakeup: Wakeup, operation: str
+    disk: SlowDisk, wakeup: Wakeup, operation: str, alone: bool
 ) -> None:
-    log = LogThread(opened(disk).store, wakeup)
+    log = LogThread(opened(disk).store, wakeup, alone=alone)
     log.perform(Append((entry(1),)))
-    await woken(wakeup)
+    log.flush()
+    while log.durable_lsn < 1:
+        await woken(wakeup)
     disk.fail_next(operation)
     log.perform(Append((entry(2),)))
-    await woken(wakeup)
+    log.flush()
+    while log.failure is None:
+        await woken(wakeup)
     assert "the log can't be written" in str(log.failure)
     log.perform(Append((entry(3),)))
     log.close(5_000)
     assert log.durable_lsn == 1
+
+
+async def test_a_server_that_is_alone_writes_without_the_thread_while_its_disk_is_quick(
+    disk: SlowDisk, wakeup: Wakeup
+) -> None:
+    times_s = iter((0.0, QUICK_SECONDS_MAX, 1.0, 1.0 + 2 * QUICK_SECONDS_MAX))  # before and behind two writes
+    log = LogThread(opened(disk).store, wakeup, alone=True, clock=times_s.__next__)
+    for counter in (1, 2):
+        log.perform(Append((entry(counter),)))
+        log.flush()
+        assert log.durable_lsn == counter
+    assert disk.syncs == 0  # of the thread's
+    disk.open.clear()
+    log.perform(Append((entry(3),)))
+    log.flush()
+    assert log.durable_lsn == 2
+    disk.open.set()
+    log.close(5_000)
+    assert disk.syncs == 1
+    assert recovered(disk)[0] == (entry(1), entry(2), entry(3))
 
 
 async def test_own_snapshots_are_written_while_the_log_is_busy(disk: SlowDisk, wakeup: Wakeup) -> None:
@@ -135,6 +164,7 @@ async def test_own_snapshots_are_written_while_the_log_is_busy(disk: SlowDisk, w
     log, snapshots = LogThread(store, wakeup), SnapshotThread(store, wakeup)
     disk.open.clear()
     log.perform(Append((entry(1),)))
+    log.flush()
     snapshots.perform(WriteSnapshot(ref(1), b"one", False))
     snapshots.perform(WriteSnapshot(ref(1), b"two", True))
     while not snapshots.stored:
@@ -179,6 +209,7 @@ async def test_closing_finishes_what_was_submitted_but_does_not_wait_for_ever(di
     log = LogThread(opened(disk).store, wakeup)
     disk.open.clear()
     log.perform(Append((entry(1),)))
+    log.flush()
     assert not log.close(10)
     disk.open.set()
     assert log.close(5_000)

@@ -1,8 +1,9 @@
 """The threads that write: one for the log, one for this server's own snapshots. Neither ever touches the replica.
 
 The log thread takes whatever has gathered while it was syncing, writes it, and syncs once for all of it (group
-commit). What is durable then is told by one number. A failure is final: it is kept where the runtime looks before it
-sends anything, and the process ends. Read zk/storage/store.py next.
+commit). What is durable then is told by one number. A server that is alone does without the thread while its disk is
+quick. A failure is final: it is kept where the runtime looks before it sends anything, and the process ends. Read
+zk/storage/store.py next.
 """
 
 import logging
@@ -11,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from queue import SimpleQueue
+from time import perf_counter
 from typing import Generic, TypeVar
 
 from zk.broadcast.engine import Append, StoreSnapshot
@@ -22,6 +24,8 @@ from zk.storage.store import Store
 
 logger = logging.getLogger(__name__)
 
+QUICK_SECONDS_MAX = 0.001  # for writing and syncing in the caller's own thread
+THREAD_TURNS = 50  # so many flushes are the thread's behind one that was not quick
 CLOSE_MS = 200  # for what is being written at the end, by either thread
 
 Job = TypeVar("Job")
@@ -34,11 +38,26 @@ class Worker(Generic[Job]):
         self.failure: Exception | None = None
         self._work = work
         self._wakeup = wakeup
+        self._submitted = self._done = 0
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
+    @property
+    def idle(self) -> bool:
+        """Whether all that was submitted is done."""
+        return self._done == self._submitted
+
+    def work_here(self, jobs: list[Job]) -> None:
+        """Do them in the caller's thread: only while the worker is idle."""
+        if self.failure is None:
+            try:
+                self._work(jobs)
+            except Exception as error:  # as below
+                self.failure = error
+
     def submit(self, job: Job) -> None:
+        self._submitted += 1
         self._jobs.put(job)
 
     def close(self, timeout_ms: int) -> bool:
@@ -59,20 +78,31 @@ class Worker(Generic[Job]):
                     self._work(wanted)
             except Exception as error:  # whatever it is, the log can't be trusted after it
                 self.failure = error
+            self._done += len(wanted)
             self._wakeup.set()
             if self.failure is not None or len(wanted) < len(gathered):
                 return
 
 
 class LogThread:
-    """Performs Append and StoreSnapshot, in their order. `durable_lsn` says how far it is."""
+    """Performs Append and StoreSnapshot, in their order. `durable_lsn` says how far it is.
 
-    def __init__(self, store: Store, wakeup: Wakeup) -> None:
+    With `alone`, `flush` itself writes and syncs, as long as the disk is quicker than the way to another thread and
+    back, which is most of what a single write costs. A slow disk then holds up the caller once in THREAD_TURNS times.
+    That is nobody's matter but the own clients'; in an ensemble the others would take this server for dead.
+    """
+
+    def __init__(
+        self, store: Store, wakeup: Wakeup, *, alone: bool = False, clock: Callable[[], float] = perf_counter
+    ) -> None:
         self.durable_lsn = 0
         self._store = store
         self._wakeup = wakeup
+        self._alone = alone
+        self._clock = clock
+        self._due: list[Append | StoreSnapshot] = []
+        self._thread_turns = 0
         self._worker: Worker[Append | StoreSnapshot] = Worker("zk-log", self._write, wakeup)
-        self.close = self._worker.close
 
     @property
     def failure(self) -> Exception | None:
@@ -80,7 +110,30 @@ class LogThread:
         return self._worker.failure
 
     def perform(self, effect: Append | StoreSnapshot) -> None:
-        self._worker.submit(effect)
+        """Do this with the next `flush`."""
+        self._due.append(effect)
+
+    def flush(self) -> None:
+        """Begin with what is due, or do it at once."""
+        due = self._due
+        if not due:
+            return
+        self._due = []
+        if self._alone and self._worker.idle:
+            if self._thread_turns == 0:
+                began_s = self._clock()
+                self._worker.work_here(due)
+                if self._clock() - began_s > QUICK_SECONDS_MAX:
+                    self._thread_turns = THREAD_TURNS
+                return
+            self._thread_turns -= 1
+        for effect in due:
+            self._worker.submit(effect)
+
+    def close(self, timeout_ms: int) -> bool:
+        """Do what is to be done, then end. False if it takes longer than `timeout_ms`."""
+        self.flush()
+        return self._worker.close(timeout_ms)
 
     def _write(self, effects: list[Append | StoreSnapshot]) -> None:
         store = self._store
@@ -152,10 +205,10 @@ class SnapshotThread:
 
 
 @contextmanager
-def writing(store: Store) -> Iterator[tuple[LogThread, SnapshotThread, Wakeup]]:
+def writing(store: Store, *, alone: bool) -> Iterator[tuple[LogThread, SnapshotThread, Wakeup]]:
     """The threads that write to the store; at the end they finish what they have, and the store is closed."""
     wakeup = Wakeup()
-    log = LogThread(store, wakeup)
+    log = LogThread(store, wakeup, alone=alone)
     snapshots = SnapshotThread(store, wakeup)
     try:
         yield log, snapshots, wakeup

@@ -136,7 +136,7 @@ class Runtime:
 
     @property
     def _busy(self) -> bool:
-        return bool(self._posted) or self.clients.busy or self.peers.busy
+        return bool(self._posted) or self.clients.busy or self.peers.busy or self._log.durable_lsn != self._durable_lsn
 
     def round(self) -> bool:
         """Do what can be done now; False if there was nothing."""
@@ -156,6 +156,8 @@ class Runtime:
         self._check_disk()
         self.peers.flush()
         self.clients.flush()
+        self._log.flush()  # last: the other servers write meanwhile
+        self._check_disk()
         if self._conditions:
             self._check_conditions()
         return True

@@ -101,7 +101,7 @@ async def serve(
         logger.warning("%s", caution)
     opened = _open(config)
     async with open_poller() as poller:
-        with writing(opened.store) as (log, snapshots, wakeup):
+        with writing(opened.store, alone=len(config.voters) == 1) as (log, snapshots, wakeup):
             server = _Server(config, opened, log, snapshots, poller, wakeup)
             del opened  # and with it what was read from disk
             gc.freeze()

@@ -262,7 +262,7 @@ class Life:
         hello = Hello(IDENTITY.cluster, SERVER, opened.recovered.disk_uuid, VERSION, (SERVER,))
         times = clock.monotonic_ms, clock.wall_ms
         async with open_poller() as poller:
-            with writing(opened.store) as (log, snapshots, wakeup):
+            with writing(opened.store, alone=True) as (log, snapshots, wakeup):
                 self.runtime = runtime = Runtime(
                     replica, log, snapshots, poller, wakeup, LIMITS, hello, lambda _: None, *times
                 )
