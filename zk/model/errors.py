@@ -177,11 +177,25 @@ class SessionMovedError(APIError):
     default_hint = "the session was taken over by a newer connection"
 
 
+class NotReadOnlyError(APIError):
+    """-119: the server has no quorum, and serves this client old state only."""
+
+    code = Code.NOT_READ_ONLY
+    default_hint = "this server has no quorum and can only be read: for anything else, wait until it has one"
+
+
 class NoWatcherError(APIError):
     """-121: there is no such watch to remove."""
 
     code = Code.NO_WATCHER
     default_hint = "no such watch is set on this connection"
+
+
+class ReconfigDisabledError(APIError):
+    """-123: servers do not join or leave in this way."""
+
+    code = Code.RECONFIG_DISABLED
+    default_hint = "the ensemble's members can't be changed by this request"
 
 
 class QuotaExceededError(APIError):

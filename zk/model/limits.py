@@ -16,6 +16,7 @@ class Limits:
     """Limits that an operator may set. Sizes are bytes, times are milliseconds."""
 
     frame_bytes_max: int = 4 * MIB  # one native frame, request or reply
+    zookeeper_frame_bytes_max: int = 1 * MIB - 1  # one request of ZooKeeper's protocol: its jute.maxbuffer
     data_bytes_max: int = 1 * MIB  # the data of one znode; also the sum of all data in one multi
     path_length_max: int = 4 * KIB  # characters
     acl_entries_max: int = 64

@@ -8,7 +8,7 @@ from zk.model.requests import CreateMode
 from zk.model.stat import Stat
 
 
-@dataclass(slots=True, unsafe_hash=True)  # not @record: `tail` is filled in later, everything else never changes
+@dataclass(slots=True, unsafe_hash=True)  # not @record: the tails are filled in later, all else never changes
 class Znode:
     """Everything that belongs to one path.
 
@@ -16,7 +16,7 @@ class Znode:
     is the session of an
     ephemeral, else 0. `mode` is never a sequential one: only the name remembers that. `ttl_ms` is 0 unless the mode
     has one.
-    `tail` caches the encoded (data, stat) of one wire; it is no part of the value.
+    `tail` and `zookeeper_tail` cache the encoded (data, stat), one for each protocol; they are no part of the value.
     """
 
     data: bytes
@@ -34,6 +34,7 @@ class Znode:
     mode: CreateMode
     ttl_ms: int
     tail: bytes | None = field(default=None, init=False, repr=False, compare=False)
+    zookeeper_tail: bytes | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def stat(self) -> Stat:

@@ -1,7 +1,7 @@
 """Which protocol a client speaks, told from its first bytes; so that one port serves them all.
 
-A face translates between bytes and calls, and knows nothing else. The table is the place for more of them: ZooKeeper's
-wire (a length below 64 KiB), four-letter words, TLS. Read zk/wire/native/connection.py next.
+A face translates between bytes and calls, and knows nothing else. The table is the place for more of them. Read
+zk/wire/native/connection.py and zk/wire/zookeeper/connection.py next.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,8 +12,8 @@ from zk.model.limits import Limits
 from zk.model.record import record
 from zk.model.replies import Reply
 from zk.model.requests import Call
+from zk.wire import native, zookeeper
 from zk.wire.framing import ProtocolError
-from zk.wire.native import MAGIC, ServerConnection
 
 
 class Face(Protocol):
@@ -37,7 +37,10 @@ class FaceKind:
     open: Callable[[Limits], Face]
 
 
-FACES: tuple[FaceKind, ...] = (FaceKind(lambda head: head[0] == MAGIC[0], ServerConnection),)
+FACES: tuple[FaceKind, ...] = (
+    FaceKind(lambda head: head[0] == native.MAGIC[0], native.ServerConnection),
+    FaceKind(zookeeper.begins, zookeeper.ServerConnection),
+)
 
 
 def open_face(head: bytes, limits: Limits) -> Face | None:

@@ -103,6 +103,13 @@ class Reader:
         self.at = at + 1
         return self._data[at] != 0
 
+    def skip(self, expected: bytes) -> bool:
+        """Read on behind `expected`, if it is what comes next."""
+        found = self._data.startswith(expected, self.at)
+        if found:
+            self.at += len(expected)
+        return found
+
     def buffer(self) -> bytes | None:
         """The bytes; None for null."""
         length = self.int32()

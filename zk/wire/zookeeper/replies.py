@@ -1,0 +1,266 @@
+"""The model's answers and events as frames of ZooKeeper's protocol.
+
+What an answer looks like depends on the opcode that asked for it: so each request, when it is decoded, gets the
+encoder of its answer (requests.py). A frame is its length, the xid, the zxid, the error code, and, unless it is a
+refusal, a record. What the model explains about a refusal is lost here: the protocol has room for its number only.
+"""
+
+from collections.abc import Callable, Sequence
+from struct import Struct
+from typing import Any
+
+from zk.model.acl import Identity
+from zk.model.errors import APIError, Code, SessionExpiredError
+from zk.model.events import WatchEvent
+from zk.model.record import SessionId
+from zk.model.replies import (
+    AclReply,
+    Body,
+    ChildrenReply,
+    ConnectReply,
+    CountReply,
+    Created,
+    Done,
+    IdentitiesReply,
+    MultiReply,
+    PathsReply,
+    StatReply,
+)
+from zk.model.stat import Stat
+from zk.model.znode import Znode
+from zk.wire.zookeeper.jute import buffer_bytes, flag_bytes, int32_bytes, text_bytes, vector_bytes
+from zk.wire.zookeeper.numbers import SECRET_BYTES, OpCode, State, Xid
+
+Encoder = Callable[[int, int, Body | APIError], bytes]
+"""The frame of an answer: from the call's xid, the answer's zxid, and its body."""
+
+_head = Struct(">iiqi").pack  # length, xid, zxid, error code
+_HEAD = 16  # what of it counts into the length
+_stat = Struct(">qqqqiiiqiiq").pack
+_head_and_stat = Struct(">iiqiqqqqiiiqiiq").pack
+_HEAD_AND_STAT = _HEAD + 68
+_event_head = Struct(">iiqiiii").pack  # length, xid, zxid, error code, type, state, the path's length
+_EVENT_HEAD = 28
+
+# ---- answers
+
+
+def refusal(xid: int, zxid: int, body: Body | APIError) -> bytes:
+    assert isinstance(body, APIError), f"an answer nobody asked for: {body!r}"
+    return _head(_HEAD, xid, zxid, body.code)
+
+
+def data(xid: int, zxid: int, body: Body | APIError) -> bytes:
+    """Of getData."""
+    if type(body) is not Znode:
+        return refusal(xid, zxid, body)
+    tail = body.zookeeper_tail
+    if tail is None:
+        tail = body.zookeeper_tail = buffer_bytes(body.data) + stat_bytes(body.stat)
+    return _head(_HEAD + len(tail), xid, zxid, 0) + tail
+
+
+def done(xid: int, zxid: int, body: Body | APIError) -> bytes:
+    """Of whatever is answered without a record."""
+    if isinstance(body, Done):
+        return _head(_HEAD, xid, zxid, 0)
+    return refusal(xid, zxid, body)
+
+
+def stat(xid: int, zxid: int, body: Body | APIError) -> bytes:
+    """Of exists, setData and setACL."""
+    if isinstance(body, StatReply):
+        return _head_and_stat(_HEAD_AND_STAT, xid, zxid, 0, *_fitting(body.stat))
+    return refusal(xid, zxid, body)
+
+
+def created_path(xid: int, zxid: int, body: Body | APIError) -> bytes:
+    """Of create."""
+    if isinstance(body, Created):
+        path = body.path.encode()
+        return _head(_HEAD + 4 + len(path), xid, zxid, 0) + int32_bytes(len(path)) + path
+    return refusal(xid, zxid, body)
+
+
+def pong(xid: int, zxid: int, body: Body | APIError) -> bytes:
+    """Of ping, whatever xid it had."""
+    return done(Xid.PING, zxid, body)
+
+
+def authenticated(xid: int, zxid: int, body: Body | APIError) -> bytes:
+    """Of auth, which is no matter of zxids."""
+    return done(xid, 0, body)
+
+
+def _answer(record: Callable[[Any], bytes]) -> Encoder:
+    def encode(xid: int, zxid: int, body: Body | APIError) -> bytes:
+        if isinstance(body, APIError):
+            return refusal(xid, zxid, body)
+        encoded = record(body)
+        return _head(_HEAD + len(encoded), xid, zxid, 0) + encoded
+
+    return encode
+
+
+def _names(body: ChildrenReply) -> bytes:
+    return vector_bytes([text_bytes(name) for name in body.names])
+
+
+def _names_and_stat(body: ChildrenReply) -> bytes:
+    return _names(body) + stat_bytes(body.stat)
+
+
+def _created(body: Created) -> bytes:
+    return text_bytes(body.path) + stat_bytes(body.stat)
+
+
+def _acl(body: AclReply) -> bytes:
+    entries = [int32_bytes(acl.perms) + text_bytes(acl.scheme) + text_bytes(acl.id) for acl in body.acl]
+    return vector_bytes(entries) + stat_bytes(body.stat)
+
+
+def _count(body: CountReply) -> bytes:
+    return int32_bytes(body.count)
+
+
+def _paths(body: PathsReply) -> bytes:
+    return vector_bytes([text_bytes(path) for path in body.paths])
+
+
+def _user(identity: Identity) -> str:
+    return identity.id.partition(":")[0] if identity.scheme == "digest" else identity.id
+
+
+def _identities(body: IdentitiesReply) -> bytes:
+    return vector_bytes([text_bytes(who.scheme) + text_bytes(_user(who)) for who in body.identities])
+
+
+created = _answer(_created)
+names = _answer(_names)
+names_and_stat = _answer(_names_and_stat)
+acl = _answer(_acl)
+count = _answer(_count)
+paths = _answer(_paths)
+identities = _answer(_identities)
+watch_added = _answer(lambda body: int32_bytes(Code.OK))
+
+
+def synced(path: str | None) -> Encoder:
+    """Of sync, which gives the path back."""
+    encoded = text_bytes(path)
+    return _answer(lambda body: encoded)
+
+
+_connect_head = Struct(">iiq").pack  # version of the protocol, timeout, session id
+_EXPIRED = ConnectReply(SessionId(0), bytes(SECRET_BYTES), 0)
+
+
+def connected(old_client: bool) -> Encoder:
+    """Of the connect request. It has no head, and says nothing of read-only mode to a client that did not ask.
+
+    A session that is over is told so; any other refusal is the end of the connection, without a word.
+    """
+
+    def encode(xid: int, zxid: int, body: Body | APIError) -> bytes:
+        if isinstance(body, SessionExpiredError):
+            body = _EXPIRED
+        if not isinstance(body, ConnectReply):
+            return b""
+        answer = _connect_head(0, body.timeout_ms, body.session_id) + buffer_bytes(body.secret)
+        return buffer_bytes(answer if old_client else answer + flag_bytes(False))
+
+    return encode
+
+
+# ---- multi: one result per operation, each behind a head of its own (type, whether it is the end, error code)
+
+_result_head = Struct(">i?i").pack
+_RESULTS_END = _result_head(OpCode.ERROR, True, -1)
+
+
+def results(types: Sequence[int]) -> Encoder:
+    """Of a multi of operations whose results are of these `types`. A failed one is no refusal: its results say what
+    failed."""
+
+    def record(body: MultiReply) -> bytes:
+        tell = _failed if body.failed else _result
+        return b"".join([tell(op, result) for op, result in zip(types, body.results, strict=True)]) + _RESULTS_END
+
+    return _answer(record)
+
+
+def read_results(types: Sequence[int]) -> Encoder:
+    """Of a multiRead, where every operation succeeds or fails by itself."""
+
+    def record(body: MultiReply) -> bytes:
+        return b"".join([_result(op, result) for op, result in zip(types, body.results, strict=True)]) + _RESULTS_END
+
+    return _answer(record)
+
+
+def refused_results(culprit: int, operations: int) -> Encoder:
+    """Of a multi that was refused for its operation number `culprit` (from 0) before anything was tried."""
+
+    def encode(xid: int, zxid: int, body: Body | APIError) -> bytes:
+        assert isinstance(body, APIError)
+        codes = [Code.OK] * culprit + [body.code] + [Code.RUNTIME_INCONSISTENCY] * (operations - culprit - 1)
+        record = b"".join([_error_result(code) for code in codes]) + _RESULTS_END
+        return _head(_HEAD + len(record), xid, zxid, 0) + record
+
+    return encode
+
+
+def _error_result(code: int) -> bytes:
+    return _result_head(OpCode.ERROR, False, code) + int32_bytes(code)
+
+
+def _failed(op: int, result: Body | APIError) -> bytes:
+    return _error_result(result.code if isinstance(result, APIError) else Code.OK)
+
+
+def _result(op: int, result: Body | APIError) -> bytes:
+    if isinstance(result, APIError):
+        return _error_result(result.code)
+    return _result_head(op, False, Code.OK) + _RESULTS[op](result)
+
+
+_RESULTS: dict[int, Callable[[Any], bytes]] = {
+    OpCode.CREATE: lambda body: text_bytes(body.path),
+    OpCode.CREATE2: _created,
+    OpCode.DELETE: lambda body: b"",
+    OpCode.SET_DATA: lambda body: stat_bytes(body.stat),
+    OpCode.CHECK: lambda body: b"",
+    OpCode.GET_DATA: lambda body: buffer_bytes(body.data) + stat_bytes(body.stat),
+    OpCode.GET_CHILDREN: _names,
+}
+
+# ---- events
+
+_last_event: tuple[WatchEvent | None, bytes] = (None, b"")  # one event goes out on many connections in a row
+
+
+def event_bytes(event: WatchEvent) -> bytes:
+    """The frame of an event."""
+    global _last_event
+    last, encoded = _last_event
+    if last is not event:
+        path = event.path.encode()
+        length = _EVENT_HEAD + len(path)
+        head = _event_head(length, Xid.EVENT, -1, 0, event.type, State.SYNC_CONNECTED, len(path))
+        encoded = head + path
+        _last_event = (event, encoded)
+    return encoded
+
+
+# ---- stat
+
+
+def stat_bytes(value: Stat) -> bytes:
+    return _stat(*_fitting(value))
+
+
+def _fitting(value: Stat) -> Stat:
+    """Counts have 32 bits here; one that has outgrown them wraps, as it does in ZooKeeper."""
+    if value.cversion <= 0x7FFF_FFFF:
+        return value
+    return value._replace(cversion=(value.cversion + 0x8000_0000) % 0x1_0000_0000 - 0x8000_0000)

@@ -1,0 +1,395 @@
+"""ZooKeeper's requests as the model's, each with the encoder of its answer.
+
+A frame behind the xid is an opcode and a record. Whatever is well framed but can't be understood, or is over a limit,
+becomes a call of Malformed, so that it is refused in its turn. The codes of refusals, and which of two forms an answer
+has, are ZooKeeper's own, as its server 3.8 gave them to these bytes.
+"""
+
+from collections.abc import Callable, Container, Iterator
+from functools import partial
+
+from zk.model.acl import OPEN_ACL, Acl
+from zk.model.errors import (
+    APIError,
+    AuthFailedError,
+    BadArgumentsError,
+    MarshallingError,
+    ReconfigDisabledError,
+    UnimplementedError,
+)
+from zk.model.events import WatcherType, WatchMode
+from zk.model.limits import Limits
+from zk.model.record import SessionId, Zxid
+from zk.model.requests import (
+    AddAuth,
+    AddWatch,
+    Call,
+    Check,
+    CheckWatches,
+    ClientRequest,
+    CloseSession,
+    Connect,
+    CountDescendants,
+    Create,
+    CreateMode,
+    Delete,
+    Exists,
+    GetAcl,
+    GetChildren,
+    GetData,
+    GetEphemerals,
+    Malformed,
+    Multi,
+    MultiRead,
+    Operation,
+    Ping,
+    RemoveWatches,
+    SetAcl,
+    SetData,
+    SetWatches,
+    Sync,
+    WhoAmI,
+)
+from zk.wire.framing import ProtocolError
+from zk.wire.zookeeper import replies
+from zk.wire.zookeeper.jute import Reader, int32_bytes, text_bytes, vector_bytes
+from zk.wire.zookeeper.numbers import SECRET_BYTES, OpCode
+from zk.wire.zookeeper.replies import Encoder
+
+Asked = tuple[Call, Encoder]
+"""A call for the replica, and what is to be made of its answer."""
+
+CREDENTIAL_BYTES_MAX = 4096
+CACHED_BYTES_MAX = 256
+CACHED_REQUESTS_MAX = 8_192
+
+_MODES = {int(mode): mode for mode in CreateMode}
+_WATCH_MODES = {int(mode): mode for mode in WatchMode}
+_WATCHER_TYPES = {int(kind): kind for kind in WatcherType}
+_TTL_MODES = frozenset(mode for mode in CreateMode if mode.has_ttl)
+_MODES_WITH_STAT = _TTL_MODES | {CreateMode.CONTAINER}
+_CACHED = frozenset({OpCode.EXISTS, OpCode.GET_DATA, OpCode.GET_CHILDREN, OpCode.GET_CHILDREN2, OpCode.PING})
+_OPEN_ACL = vector_bytes([int32_bytes(31) + text_bytes("world") + text_bytes("anyone")])  # what nearly all clients send
+_ACL_ENTRY_BYTES_MIN = 12
+
+
+def connect(record: bytes) -> Asked:
+    """The connect request. A client of old sends no byte that asks for read-only mode, and gets none."""
+    try:
+        reader = Reader(record, 4)  # behind the version of the protocol, of which there is only one
+        last_zxid, timeout_ms, session_id = reader.int64(), reader.int32(), reader.int64()
+        secret = reader.buffer() or b""
+    except MarshallingError as error:
+        raise ProtocolError(f"the connection does not begin with a connect request: {error.hint}") from error
+    secret = secret[: SECRET_BYTES + 1]  # one that is too long is as wrong if it is not kept whole
+    request = Connect(SessionId(session_id), secret, max(timeout_ms, 0), Zxid(max(last_zxid, 0)))
+    return Call(0, request), replies.connected(old_client=reader.at_end)
+
+
+class RequestDecoder:
+    """Makes calls of requests, within `limits`. `cache` has the reads that were asked for lately, by their bytes: a
+    record never changes, so a frame that was decoded once need not be decoded again."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.cache: dict[bytes, Asked] = {}
+        self._path_length_max = limits.path_length_max
+        self._data_bytes_max = limits.data_bytes_max
+        self._acl_entries_max = limits.acl_entries_max
+        self._operations_max = limits.multi_operations_max
+        self._plain: dict[int, tuple[Callable[[Reader], ClientRequest], Encoder]] = {
+            OpCode.CREATE: (self._create, replies.created_path),
+            OpCode.CREATE2: (self._create, replies.created),
+            OpCode.CREATE_CONTAINER: (self._create_container, replies.created),
+            OpCode.CREATE_TTL: (self._create_ttl, replies.created),
+            OpCode.DELETE: (self._delete, replies.done),
+            OpCode.EXISTS: (self._exists, replies.stat),
+            OpCode.GET_DATA: (self._get_data, replies.data),
+            OpCode.SET_DATA: (self._set_data, replies.stat),
+            OpCode.GET_ACL: (self._get_acl, replies.acl),
+            OpCode.SET_ACL: (self._set_acl, replies.stat),
+            OpCode.GET_CHILDREN: (self._get_children, replies.names),
+            OpCode.GET_CHILDREN2: (self._get_children, replies.names_and_stat),
+            OpCode.PING: (lambda reader: Ping(), replies.pong),
+            OpCode.CHECK: (self._check, replies.done),
+            OpCode.RECONFIG: (self._reconfig, replies.refusal),
+            OpCode.CHECK_WATCHES: (self._check_watches, replies.done),
+            OpCode.REMOVE_WATCHES: (self._remove_watches, replies.done),
+            OpCode.DELETE_CONTAINER: (self._delete_container, replies.refusal),
+            OpCode.AUTH: (self._auth, replies.authenticated),
+            OpCode.SET_WATCHES: (self._set_watches, replies.done),
+            OpCode.SET_WATCHES2: (self._set_watches2, replies.done),
+            OpCode.GET_EPHEMERALS: (self._get_ephemerals, replies.paths),
+            OpCode.GET_ALL_CHILDREN_NUMBER: (self._count_descendants, replies.count),
+            OpCode.ADD_WATCH: (self._add_watch, replies.watch_added),
+            OpCode.WHO_AM_I: (lambda reader: WhoAmI(), replies.identities),
+            OpCode.CLOSE_SESSION: (lambda reader: CloseSession(), replies.done),
+        }
+        self._special: dict[int, Callable[[Reader], Asked]] = {
+            OpCode.MULTI: self._multi,
+            OpCode.MULTI_READ: self._multi_read,
+            OpCode.SYNC: self._sync,
+        }
+        self._operations: dict[int, Callable[[Reader], Operation]] = {
+            OpCode.CREATE: self._create,
+            OpCode.CREATE2: self._create,
+            OpCode.CREATE_CONTAINER: self._create_container,
+            OpCode.CREATE_TTL: self._create_ttl,
+            OpCode.DELETE: self._delete,
+            OpCode.SET_DATA: self._set_data,
+            OpCode.CHECK: self._check,
+        }
+        self._read_operations: dict[int, Callable[[Reader], GetData | GetChildren]] = {
+            OpCode.GET_DATA: self._get_data,
+            OpCode.GET_CHILDREN: self._get_children,
+        }
+
+    def decode(self, op: int, body: bytes) -> Asked:
+        """The call that `body` stands for, an opcode (`op`, once more) and its record. Never an APIError; ProtocolError
+        where ZooKeeper, too, closes the connection."""
+        reader = Reader(body, 4)
+        try:
+            plain = self._plain.get(op)
+            if plain is not None:
+                request, encode = plain[0](reader), plain[1]
+                asked = (Call(0, request), encode)
+            elif op in self._special:
+                return self._special[op](reader)
+            else:
+                raise UnimplementedError("", f"there is no such operation here: number {op}")
+        except APIError as error:
+            return _refused(op, error)
+        if op in _CACHED and len(body) <= CACHED_BYTES_MAX:
+            if len(self.cache) >= CACHED_REQUESTS_MAX:
+                self.cache.clear()
+            self.cache[body] = asked
+        return asked
+
+    # ---- fields
+
+    def _text(self, reader: Reader, name: str = "path") -> str:
+        """A path, or another text of which nothing is known but that there must be one."""
+        text = reader.text()
+        if text is None:
+            raise MarshallingError("", f"{name} must not be null")
+        return text
+
+    def _path(self, reader: Reader) -> str:
+        path = self._text(reader)
+        self._check_path(path)
+        return path
+
+    def _check_path(self, path: str) -> None:
+        if len(path) > self._path_length_max:
+            shown = path[:64] + "…"
+            raise BadArgumentsError(
+                shown, f"path has {len(path)} characters; path_length_max is {self._path_length_max}"
+            )
+
+    def _check_data(self, path: str, data: bytes) -> None:
+        if len(data) > self._data_bytes_max:
+            raise BadArgumentsError(path, f"data has {len(data)} bytes; data_bytes_max is {self._data_bytes_max}")
+
+    def _acl(self, reader: Reader) -> tuple[Acl, ...]:
+        """A null ACL is empty, and so refused when its turn comes."""
+        if reader.skip(_OPEN_ACL):
+            return OPEN_ACL
+        return tuple(reader.vector(partial(self._acl_entry, reader), _ACL_ENTRY_BYTES_MIN) or ())
+
+    def _acl_entry(self, reader: Reader) -> Acl:
+        """An entry that names nobody (null) is refused with the rest of what can't be in an ACL."""
+        return Acl(reader.int32(), reader.text() or "", reader.text() or "")
+
+    def _check_acl(self, path: str, acl: tuple[Acl, ...]) -> None:
+        if len(acl) > self._acl_entries_max:
+            raise BadArgumentsError(path, f"acl has {len(acl)} entries; acl_entries_max is {self._acl_entries_max}")
+
+    # ---- writes: first the whole record is read, then its values are looked at, for in a multi another one follows
+
+    def _create(self, reader: Reader) -> Create:
+        return self._created(*self._create_fields(reader))
+
+    def _create_container(self, reader: Reader) -> Create:
+        path, data, acl, flags = self._create_fields(reader)
+        if flags not in (CreateMode.CONTAINER, CreateMode.PERSISTENT):
+            raise BadArgumentsError(path, f"the flags of a container are {int(CreateMode.CONTAINER)}, not {flags}")
+        return self._created(path, data, acl, CreateMode.CONTAINER)
+
+    def _create_ttl(self, reader: Reader) -> Create:
+        path, data, acl, flags = self._create_fields(reader)
+        ttl_ms = reader.int64()
+        if flags not in _TTL_MODES:
+            raise BadArgumentsError(path, f"the flags of a node with a TTL are 5 or 6, not {flags}")
+        return self._created(path, data, acl, flags, ttl_ms)
+
+    def _create_fields(self, reader: Reader) -> tuple[str, bytes, tuple[Acl, ...], int]:
+        return self._text(reader), reader.buffer() or b"", self._acl(reader), reader.int32()
+
+    def _created(self, path: str, data: bytes, acl: tuple[Acl, ...], flags: int, ttl_ms: int = 0) -> Create:
+        self._check_path(path)
+        self._check_data(path, data)
+        self._check_acl(path, acl)
+        mode = _MODES.get(flags)
+        if mode is None:
+            raise BadArgumentsError(path, f"the flags are {flags}; they must be from 0 to {max(_MODES)}")
+        return Create(path, data, acl, mode, ttl_ms)
+
+    def _delete(self, reader: Reader) -> Delete:
+        path, version = self._text(reader), reader.int32()
+        self._check_path(path)
+        return Delete(path, version)
+
+    def _set_data(self, reader: Reader) -> SetData:
+        path, data, version = self._text(reader), reader.buffer() or b"", reader.int32()
+        self._check_path(path)
+        self._check_data(path, data)
+        return SetData(path, data, version)
+
+    def _set_acl(self, reader: Reader) -> SetAcl:
+        path, acl, version = self._text(reader), self._acl(reader), reader.int32()
+        self._check_path(path)
+        self._check_acl(path, acl)
+        return SetAcl(path, acl, version)
+
+    def _check(self, reader: Reader) -> Check:
+        path, version = self._text(reader), reader.int32()
+        self._check_path(path)
+        return Check(path, version)
+
+    def _auth(self, reader: Reader) -> AddAuth:
+        try:
+            reader.int32()  # a type, which was never used
+            scheme, credential = reader.text() or "", reader.buffer() or b""
+        except MarshallingError as error:
+            raise ProtocolError(f"malformed auth packet: {error.hint}") from error
+        if len(credential) > CREDENTIAL_BYTES_MAX:
+            raise AuthFailedError(
+                "", f"the credential has {len(credential)} bytes; the limit is {CREDENTIAL_BYTES_MAX}"
+            )
+        return AddAuth(scheme, credential)
+
+    def _reconfig(self, reader: Reader) -> ClientRequest:
+        for _ in ("joining", "leaving", "new members"):
+            reader.text()
+        reader.int64()  # the version of the configuration that this would change
+        raise ReconfigDisabledError
+
+    def _delete_container(self, reader: Reader) -> ClientRequest:
+        raise BadArgumentsError("", "empty containers are deleted by the servers themselves")
+
+    # ---- several operations at once
+
+    def _multi(self, reader: Reader) -> Asked:
+        operations: list[Operation] = []
+        types: list[int] = []
+        refused: tuple[int, BadArgumentsError] | None = None
+        for op in _operations(reader, self._operations):
+            kind = op
+            try:
+                operation = self._operations[op](reader)
+                operations.append(operation)
+                kind = _type_of_result(op, operation)
+            except BadArgumentsError as error:
+                refused = refused or (len(types), error)
+            types.append(kind)
+        self._check_operations(len(types))
+        if refused is not None:
+            culprit, why = refused
+            return Call(0, Malformed(why)), replies.refused_results(culprit, len(types))
+        self._check_data(
+            "", b"".join([operation.data for operation in operations if isinstance(operation, Create | SetData)])
+        )
+        return Call(0, Multi(tuple(operations))), replies.results(types)
+
+    def _multi_read(self, reader: Reader) -> Asked:
+        operations: list[GetData | GetChildren] = []
+        types: list[int] = []
+        for op in _operations(reader, self._read_operations):
+            operations.append(self._read_operations[op](reader))
+            types.append(op)
+        self._check_operations(len(types))
+        return Call(0, MultiRead(tuple(operations))), replies.read_results(types)
+
+    def _check_operations(self, count: int) -> None:
+        if count > self._operations_max:
+            raise BadArgumentsError("", f"there are {count} operations; multi_operations_max is {self._operations_max}")
+
+    # ---- reads
+
+    def _exists(self, reader: Reader) -> Exists:
+        return Exists(self._path(reader), reader.flag())
+
+    def _get_data(self, reader: Reader) -> GetData:
+        return GetData(self._path(reader), reader.flag())
+
+    def _get_children(self, reader: Reader) -> GetChildren:
+        return GetChildren(self._path(reader), reader.flag())
+
+    def _get_acl(self, reader: Reader) -> GetAcl:
+        return GetAcl(self._path(reader))
+
+    def _count_descendants(self, reader: Reader) -> CountDescendants:
+        return CountDescendants(self._path(reader))
+
+    def _get_ephemerals(self, reader: Reader) -> GetEphemerals:
+        return GetEphemerals(reader.text() or "/")
+
+    # ---- the connection's own
+
+    def _sync(self, reader: Reader) -> Asked:
+        path = reader.text()
+        return Call(0, Sync(path or "/")), replies.synced(path)
+
+    def _add_watch(self, reader: Reader) -> AddWatch:
+        path, mode = self._path(reader), reader.int32()
+        if mode not in _WATCH_MODES:
+            raise MarshallingError(path, f"the mode is {mode}; it must be 0 (persistent) or 1 (recursive)")
+        return AddWatch(path, _WATCH_MODES[mode])
+
+    def _check_watches(self, reader: Reader) -> CheckWatches:
+        return CheckWatches(self._path(reader), _watcher_type(reader))
+
+    def _remove_watches(self, reader: Reader) -> RemoveWatches:
+        return RemoveWatches(self._path(reader), _watcher_type(reader))
+
+    def _set_watches(self, reader: Reader) -> SetWatches:
+        return SetWatches(Zxid(max(reader.int64(), 0)), *[self._paths(reader) for _ in range(3)])
+
+    def _set_watches2(self, reader: Reader) -> SetWatches:
+        return SetWatches(Zxid(max(reader.int64(), 0)), *[self._paths(reader) for _ in range(5)])
+
+    def _paths(self, reader: Reader) -> tuple[str, ...]:
+        """As many as fit into a frame: a client of this protocol does not know how to send them in parts."""
+        found = reader.vector(partial(self._path, reader), item_bytes_min=4)
+        if found is None:
+            raise MarshallingError("", "a list of paths must not be null")
+        return tuple(found)
+
+
+def _refused(op: int, error: APIError) -> Asked:
+    encode = replies.authenticated if op == OpCode.AUTH else replies.refusal
+    return Call(0, Malformed(error)), encode
+
+
+def _operations(reader: Reader, table: Container[int]) -> Iterator[int]:
+    """The type of each operation of a multi; its record is to be read before the next one is asked for."""
+    while True:
+        op, done, _ = reader.int32(), reader.flag(), reader.int32()
+        if done:
+            return
+        if op not in table:
+            raise MarshallingError("", f"operation {op} can't be part of this")
+        yield op
+
+
+def _type_of_result(op: int, operation: Operation) -> int:
+    """A created node's stat is told only of containers and nodes with a TTL: so ZooKeeper's clients know it."""
+    if not isinstance(operation, Create):
+        return op
+    return OpCode.CREATE2 if operation.mode in _MODES_WITH_STAT else OpCode.CREATE
+
+
+def _watcher_type(reader: Reader) -> WatcherType:
+    number = reader.int32()
+    if number not in _WATCHER_TYPES:
+        raise MarshallingError("", f"the type of watches is {number}; it must be from 1 to {max(_WATCHER_TYPES)}")
+    return _WATCHER_TYPES[number]
