@@ -30,7 +30,9 @@ WALL_MS = 1_700_000_000_000
 class Cluster:
     """`servers` by id. `settle` lets everything that is under way arrive; `advance` lets time pass."""
 
-    def __init__(self, size: int, zab_changes: Mapping[str, int] | None = None, **changes: int | Limits) -> None:
+    def __init__(
+        self, size: int, zab_changes: Mapping[str, int] | None = None, **changes: int | str | Limits | Mapping[str, str]
+    ) -> None:
         self.now_ms = START_MS
         voters = frozenset(ServerId(number) for number in range(1, size + 1))
         self.servers: dict[ServerId, Replica] = {}

@@ -2,12 +2,12 @@
 
 from typing import TYPE_CHECKING
 
-from zk.model.acl import Acl
-from zk.model.errors import MarshallingError, NoAuthError, SessionExpiredError, ThrottledError
+from zk.model.acl import Acl, Identity
+from zk.model.errors import AuthFailedError, MarshallingError, NoAuthError, SessionExpiredError, ThrottledError
 from zk.model.limits import Limits
 from zk.model.peering import ReadIndexAsk
 from zk.model.record import SessionId
-from zk.model.replies import DONE, ConnectReply, Created, Reply, StatReply, StatusReply
+from zk.model.replies import DONE, ConnectReply, Created, IdentitiesReply, Reply, StatReply, StatusReply
 from zk.model.requests import (
     AddAuth,
     CloseSession,
@@ -19,9 +19,12 @@ from zk.model.requests import (
     Malformed,
     Ping,
     SetData,
+    WhoAmI,
 )
 from zk.model.znode import Znode
 from zk.replica.events import DiskSpace
+from zk.replica.identities import SUPER
+from zk.tree.acl import digest_identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -138,6 +141,43 @@ def test_a_session_that_expires_while_its_connection_lives_gets_told_and_the_con
     three.advance(4_500)
     assert isinstance(client.answer_to(waiting), SessionExpiredError)
     assert client.closed == "the session is over"
+
+
+def test_schemes_of_connections_add_nothing_and_are_refused_where_the_connection_has_no_such_identity(
+    one: "Cluster",
+) -> None:
+    client = one.connect().open()
+    assert client.ask(AddAuth("ip", b"whatever")) == DONE
+    assert client.ask(WhoAmI()) == IdentitiesReply((Identity("ip", "127.0.0.1"),))
+    for scheme in ("x509", "world", "super", "sasl", "nonsense", ""):
+        other = one.connect().open()
+        assert isinstance(other.ask(AddAuth(scheme, b"me:secret")), AuthFailedError)
+        assert other.closed is not None
+
+
+def test_whose_digest_is_the_super_digest_may_do_everything_and_only_they(
+    new_cluster: "Callable[..., Cluster]",
+) -> None:
+    digest = digest_identity(b"super:secret")
+    cluster = new_cluster(1, super_digest=digest.id)
+    owner, other, chief = (cluster.connect().open() for _ in range(3))
+    owner.ask(AddAuth("digest", b"ann:secret"))
+    owner.ask(Create("/hers", b"", (Acl(31, "auth", ""),)))
+    other.ask(AddAuth("digest", b"super:another"))
+    assert isinstance(other.ask(GetData("/hers")), NoAuthError)
+    assert chief.ask(AddAuth("digest", b"super:secret")) == DONE
+    assert isinstance(chief.ask(GetData("/hers")), Znode)
+    mine = (Identity("ip", "127.0.0.1"), SUPER, digest)
+    assert chief.ask(WhoAmI()) == IdentitiesReply(mine)
+    moved = cluster.connect()
+    moved.attach(chief.session)
+    assert moved.ask(WhoAmI()) == IdentitiesReply(mine)
+
+
+def test_without_a_super_digest_nobody_is_super(one: "Cluster") -> None:
+    client = one.connect().open()
+    client.ask(AddAuth("digest", b""))
+    assert client.ask(WhoAmI()) == IdentitiesReply((Identity("ip", "127.0.0.1"), digest_identity(b"")))
 
 
 def test_identities_given_before_count_for_what_comes_behind_them_in_the_pipeline(one: "Cluster") -> None:

@@ -107,7 +107,7 @@ def test_the_ledger_and_the_tree_agree_on_whatever_is_asked(seed: int) -> None:
             witness.read_answered(session, request, witness.ledger.zxid, answer(witness.tree, session, request))
         write: Write | None = None
         if isinstance(request, AddAuth):
-            write = Authenticate(digest_identity(request.credential))
+            write = Authenticate((digest_identity(request.credential),))
         elif isinstance(request, Write):
             write = request
         if write is None:
@@ -177,7 +177,7 @@ def test_a_set_remembers_who_was_there_and_who_stayed() -> None:
 
 
 def test_who_may_not_read_a_node_is_refused() -> None:
-    history = History().write(Authenticate(digest_identity(b"ann:secret")), Create("/secret", b"1", CREATOR_ALL_ACL))
+    history = History().write(Authenticate((digest_identity(b"ann:secret"),)), Create("/secret", b"1", CREATOR_ALL_ACL))
     exists, page = Exists("/secret"), GetChildrenPage("/", prefix="secret", with_data=True)
     mine, others = (Answers(history.ledger, session, history.zxid) for session in (SESSION, OTHER))
     assert mine.to(exists) == others.to(exists)
@@ -257,7 +257,7 @@ def test_a_watch_that_lies_is_found_out(kind: WatcherType, lie: Callable[[Watchi
 def test_nobody_is_told_of_what_it_may_not_read() -> None:
     history = History()
     made = watching(history, WatcherType.RECURSIVE)
-    history.enter(OTHER, Authenticate(digest_identity(b"ann:secret")))
+    history.enter(OTHER, Authenticate((digest_identity(b"ann:secret"),)))
     history.enter(OTHER, Create("/a", b"1", CREATOR_ALL_ACL))
     made.answered(history.zxid)
     with pytest.raises(Told):

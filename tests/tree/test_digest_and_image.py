@@ -90,7 +90,7 @@ def test_the_digest_is_that_of_the_whole_state_counted_anew(driver: TreeDriver, 
 
 def test_the_digest_shows_every_write_and_undoing_it_by_hand_does_not_restore_it(client: Caller) -> None:
     seen = [client.driver.tree.digest()]
-    for request in (Create("/a", b""), Delete("/a"), Authenticate(Identity("digest", "me:x"))):
+    for request in (Create("/a", b""), Delete("/a"), Authenticate((Identity("digest", "me:x"),))):
         client.do(request)
         seen.append(client.driver.tree.digest())
     assert len(set(seen)) == len(seen)

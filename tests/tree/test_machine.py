@@ -241,8 +241,8 @@ class Model:
             match request:
                 case Multi(operations):
                     return self.multi(operations, session, member)
-                case Authenticate(identity):
-                    member.identities += [identity] if identity not in member.identities else []
+                case Authenticate(identities):
+                    member.identities += [identity for identity in identities if identity not in member.identities]
                     return DONE
                 case CloseSession():
                     self.end(session)
@@ -687,9 +687,9 @@ class TreeAgainstModel(RuleBasedStateMachine):
             self.apply(session, member.generation, member.n + 2, 0, 0, operation)
         self.apply(9, 1, 1, 0, 0, operation)  # a session that there never was
 
-    @rule(session=SESSIONS, identity=st.sampled_from([ME, YOU]))
-    def authenticate(self, session: int, identity: Identity) -> None:
-        self.write(session, Authenticate(identity))
+    @rule(session=SESSIONS, identities=st.sampled_from([(ME,), (YOU,), (YOU, ME)]))
+    def authenticate(self, session: int, identities: tuple[Identity, ...]) -> None:
+        self.write(session, Authenticate(identities))
 
     @rule(session=SESSIONS)
     def close(self, session: int) -> None:

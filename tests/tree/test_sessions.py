@@ -151,24 +151,24 @@ def test_an_ephemeral_deleted_by_hand_is_forgotten(driver: TreeDriver, client: C
 
 
 def test_authenticate_adds_an_identity_once(client: Caller) -> None:
-    assert client.do(Authenticate(ME)) == DONE
-    assert client.do(Authenticate(ME)) == DONE
+    assert client.do(Authenticate((ME,))) == DONE
+    assert client.do(Authenticate((ME,))) == DONE
     assert client.read(WhoAmI()) == IdentitiesReply((ME,))
 
 
 def test_an_added_identity_stays_with_the_session_and_the_connections_own_go_with_it(driver: TreeDriver) -> None:
     here, there = Identity("ip", "10.0.0.1"), Identity("ip", "10.0.0.2")
     client = driver.open(here)
-    client.do(Authenticate(ME))
+    client.do(Authenticate((ME,)))
     client.attach(there)
     assert client.read(WhoAmI()) == IdentitiesReply((there, ME))
 
 
 def test_identities_per_session_are_bounded(client: Caller) -> None:
     for i in range(IDENTITIES_PER_SESSION_MAX):
-        client.do(Authenticate(Identity("digest", f"user{i}:x")))
-    assert isinstance(client.apply(Authenticate(ME)).body, BadArgumentsError)
-    client.do(Authenticate(Identity("digest", "user0:x")))
+        client.do(Authenticate((Identity("digest", f"user{i}:x"),)))
+    assert isinstance(client.apply(Authenticate((ME,))).body, BadArgumentsError)
+    client.do(Authenticate((Identity("digest", "user0:x"),)))
 
 
 # ---- order within a session

@@ -37,7 +37,7 @@ PATHS = TEXT | TEXT.map(lambda text: "/" + text)
 BYTES = st.binary(max_size=8) | st.sampled_from([b"count=1,bytes=1=;countHardLimit=0;byteHardLimit=9", b"count=-9"])
 I64 = st.integers(-(2**63), 2**63 - 1) | st.integers(-2, 2)
 U64 = st.integers(0, 2**64 - 1).map(Zxid)
-SCHEMES = st.sampled_from(["world", "auth", "digest", "ip", "x509", "super", ""]) | TEXT
+SCHEMES = st.sampled_from(["world", "auth", "digest", "ip", "x509", "sasl", "super", ""]) | TEXT
 IDS = st.sampled_from(["anyone", "a:b", "10.0.0.0/8", "::/0"]) | TEXT
 ACLS = st.lists(st.builds(Acl, I64, SCHEMES, IDS), max_size=3).map(tuple)
 OPERATIONS: st.SearchStrategy[Operation] = st.one_of(
@@ -51,7 +51,7 @@ OPERATIONS: st.SearchStrategy[Operation] = st.one_of(
 WRITES: st.SearchStrategy[ClientWrite] = st.one_of(
     OPERATIONS,
     st.lists(OPERATIONS, max_size=4).map(lambda operations: Multi(tuple(operations))),
-    st.builds(Authenticate, st.builds(Identity, SCHEMES, IDS)),
+    st.builds(Authenticate, st.lists(st.builds(Identity, SCHEMES, IDS), max_size=3).map(tuple)),
 )
 READS: st.SearchStrategy[TreeRead] = st.one_of(
     st.builds(GetData, PATHS),

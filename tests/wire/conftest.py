@@ -71,7 +71,7 @@ CLIENT_REQUEST: SearchStrategy[ClientRequest] = (
     | st.builds(requests.GetEphemerals, TEXT)
     | st.just(requests.WhoAmI())
     | st.builds(requests.MultiRead, several(GET_DATA | GET_CHILDREN))
-    | st.builds(requests.Connect, SESSION_ID, st.binary(max_size=SECRET_BYTES_MAX), INT31, ZXID63)
+    | st.builds(requests.Connect, SESSION_ID, st.binary(max_size=SECRET_BYTES_MAX), INT31, ZXID63, FLAG)
     | st.just(requests.Ping())
     | st.builds(requests.Sync, TEXT)
     | st.builds(requests.AddWatch, TEXT, st.sampled_from(WatchMode), st.none() | ZXID63)
@@ -95,7 +95,7 @@ WRITE: SearchStrategy[Write] = (
     OPERATION
     | MULTI
     | st.just(requests.CloseSession())
-    | st.builds(requests.Authenticate, st.builds(Identity, TEXT, TEXT))
+    | st.builds(requests.Authenticate, IDENTITIES)
     | st.builds(requests.OpenSession, *SESSION_WRITE)
     | st.builds(requests.AttachSession, *SESSION_WRITE)
     | st.builds(requests.ExpireSession, SESSION_ID, ZXID)
@@ -133,7 +133,7 @@ BODY: SearchStrategy[Body | APIError] = (
     | st.builds(replies.CountReply, INT63)
     | st.builds(replies.PathsReply, PATHS)
     | st.builds(replies.IdentitiesReply, IDENTITIES)
-    | st.builds(replies.ConnectReply, SESSION_ID, st.binary(max_size=16), INT31)
+    | st.builds(replies.ConnectReply, SESSION_ID, st.binary(max_size=16), INT31, FLAG)
     | st.builds(
         replies.StatusReply,
         st.integers(1, 255).map(ServerId),

@@ -101,11 +101,22 @@ class MultiReply:
 
 @record
 class ConnectReply:
-    """The session, its secret (needed to attach again from another connection) and its negotiated timeout."""
+    """The session, its secret (needed to attach again from another connection) and its negotiated timeout.
+
+    `read_only`: there is no quorum. Nobody keeps the session alive here, and a new one ends with the connection.
+    """
 
     session_id: SessionId
     secret: bytes
     timeout_ms: int
+    read_only: bool = False
+
+
+@record
+class SaslReply:
+    """The server's next word. None: this server knows no users, and nothing is proved."""
+
+    token: bytes | None
 
 
 @record
@@ -140,6 +151,7 @@ Body = (
     | IdentitiesReply
     | MultiReply
     | ConnectReply
+    | SaslReply
     | StatusReply
 )
 

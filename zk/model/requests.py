@@ -102,10 +102,18 @@ class Multi:
 
 @record
 class AddAuth:
-    """Add an identity to the session. From the client: scheme 'digest' with b'user:password'. Answer: Done."""
+    """Add an identity to the session: 'digest' with b'user:password'. Schemes that the connection proves by itself
+    ('ip', 'x509') add nothing, and are refused where it does not. Answer: Done."""
 
     scheme: str
     credential: bytes
+
+
+@record
+class Sasl:
+    """One step of SASL's DIGEST-MD5: first an empty token, then the response to the challenge. Answer: SaslReply."""
+
+    token: bytes
 
 
 @record
@@ -142,9 +150,10 @@ class AttachSession:
 
 @record
 class Authenticate:
-    """AddAuth as it is ordered: the credential was checked by the client's server, the secret is not in the log."""
+    """AddAuth and Sasl as they are ordered: the credential was checked by the client's server, the secret is not in the
+    log."""
 
-    identity: Identity
+    identities: tuple[Identity, ...]
 
 
 @record
@@ -273,12 +282,16 @@ TreeRead = (
 
 @record
 class Connect:
-    """The first request of a connection. `session_id` 0 asks for a new session. Answer: ConnectReply."""
+    """The first request of a connection. `session_id` 0 asks for a new session. Answer: ConnectReply.
+
+    `read_only`: rather be served old state, and no writes, than nothing, where there is no quorum.
+    """
 
     session_id: SessionId
     secret: bytes
     timeout_ms: int
     last_zxid: Zxid = Zxid(0)
+    read_only: bool = False
 
 
 @record
@@ -345,7 +358,7 @@ class Malformed:
 ConnectionRequest = Malformed | Connect | Ping | Sync | AddWatch | RemoveWatches | CheckWatches | SetWatches | GetStatus
 
 ClientRequest = (
-    Create | Delete | SetData | SetAcl | Check | Multi | AddAuth | CloseSession | TreeRead | ConnectionRequest
+    Create | Delete | SetData | SetAcl | Check | Multi | AddAuth | Sasl | CloseSession | TreeRead | ConnectionRequest
 )
 
 

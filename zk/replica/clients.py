@@ -50,9 +50,10 @@ from zk.model.requests import (
 from zk.replica.client import ANY_ZXID, Client, Pending
 from zk.replica.config import ReplicaConfig
 from zk.replica.events import Answer, CloseClient, Effect
+from zk.replica.identities import proved_by
 from zk.replica.outbox import Outbox
 from zk.replica.reads import LinearizableReads
-from zk.tree.acl import digest_identity, permitted
+from zk.tree.acl import permitted
 from zk.tree.changes import Change
 from zk.tree.history import ChangeHistory
 from zk.tree.tree import Applied, Tree
@@ -217,20 +218,19 @@ class Clients:
 
     def _take_credential(self, client: Client, call: Call, request: AddAuth) -> None:
         """What a credential proves goes into the log; the secret itself goes no further."""
-        if request.scheme != "digest":
-            error = AuthFailedError(hint=f"unknown scheme {request.scheme!r}: 'digest' takes b'user:password'")
-            self._queue_refusal(client, call, error)
-            return
         try:
-            identity = digest_identity(request.credential)
+            identities = proved_by(request, client.identities, self._config.super_digest)
         except AuthFailedError as error:
-            self._queue_refusal(client, call, error)
+            self._queue_answer(client, call, error)
             return
-        self._take_write(client, call, Authenticate(identity))
+        if identities:
+            self._take_write(client, call, Authenticate(identities))
+        else:
+            self._queue_answer(client, call, DONE)
 
-    def _queue_refusal(self, client: Client, call: Call, error: APIError) -> None:
-        """Refuse a write here and now, but in its turn."""
-        client.queue.append(Pending(call, body=error))
+    def _queue_answer(self, client: Client, call: Call, body: Body | APIError) -> None:
+        """Answer here and now, but in its turn."""
+        client.queue.append(Pending(call, body=body))
         self._advance(client)
 
     def _take_without_session(self, client: Client, call: Call) -> None:

@@ -172,7 +172,8 @@ class Ledger:
                 if who is None or who.secret != request.secret:
                     return SessionExpiredError
                 who.generation, who.n, who.timeout_ms = draft.zxid, 0, request.timeout_ms
-                added = [each for each in who.identities if each.scheme == "digest" and each not in request.identities]
+                proved = [each for each in who.identities if each.scheme in ("digest", "sasl", "super")]
+                added = [each for each in proved if each not in request.identities]
                 self._identify(draft.zxid, request.session_id, (*request.identities, *added))
                 return ConnectReply(request.session_id, who.secret, who.timeout_ms)
             case ExpireSession():
@@ -192,8 +193,8 @@ class Ledger:
             case Multi():
                 return multi(draft, txn.request, txn.session_id, who.identities)
             case Authenticate():
-                if txn.request.identity not in who.identities:
-                    self._identify(draft.zxid, txn.session_id, (*who.identities, txn.request.identity))
+                added = [each for each in txn.request.identities if each not in who.identities]
+                self._identify(draft.zxid, txn.session_id, (*who.identities, *added))
                 return DONE
             case CloseSession():
                 return self._end(draft, txn.session_id, posted)

@@ -7,14 +7,16 @@ import base64
 import hashlib
 import hmac
 import ipaddress
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 
 from zk.model.acl import OPEN_ACL, Acl, Identity, Perms
-from zk.model.errors import AuthFailedError, InvalidACLError
+from zk.model.errors import InvalidACLError
 
 PERMS_ALL = int(Perms.ALL)
-_EXPANDABLE = frozenset({"digest", "x509", "super"})  # what 'auth' stands for; an address is not an authentication
+_EXPANDABLE = frozenset({"digest", "x509", "sasl"})  # what 'auth' stands for; an address is not an authentication
+_PRINCIPAL = re.compile(r"[^@]*|[^/@]*(/[^/@]*)?@[^/@]*")  # a plain name, or a Kerberos one: name/host@REALM
 
 
 def fix_acl(path: str, acl: tuple[Acl, ...], identities: Sequence[Identity]) -> tuple[Acl, ...]:
@@ -44,13 +46,16 @@ def _validate_id(path: str, entry: Acl) -> None:
         case "world":
             valid = entry.id == "anyone"
         case "digest":
-            valid = entry.id.count(":") == 1
+            parts = entry.id.rstrip(":").split(":")  # ZooKeeper counts no empty parts at the end
+            valid = len(parts) == 2
         case "ip":
             valid = _network(entry.id) is not None
-        case "x509" | "super":
+        case "x509":
             valid = bool(entry.id)
+        case "sasl":
+            valid = _PRINCIPAL.fullmatch(entry.id) is not None
         case _:
-            raise InvalidACLError(path, f"unknown scheme {entry.scheme!r}: use world, auth, digest, ip, x509 or super")
+            raise InvalidACLError(path, f"unknown scheme {entry.scheme!r}: use world, auth, digest, ip, x509 or sasl")
     if not valid:
         raise InvalidACLError(path, f"{entry.id!r} is not an id of the scheme {entry.scheme!r}")
 
@@ -80,6 +85,9 @@ def _matches(entry: Acl, who: Identity) -> bool:
 @lru_cache(maxsize=4096)
 def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
     """'address' or 'address/bits' as a network; None if it is neither."""
+    _, slash, bits = text.partition("/")
+    if slash and not bits.isdecimal():
+        return None  # a mask in full is understood by Python, but by no ZooKeeper
     try:
         return ipaddress.ip_network(text, strict=False)
     except ValueError:
@@ -98,16 +106,13 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 def digest_identity(credential: bytes) -> Identity:
-    """The identity that b'user:password' proves: 'user:' + base64(sha1(user:password)), as ZooKeeper writes it."""
-    user, colon, _ = credential.partition(b":")
-    if not colon:
-        raise AuthFailedError(hint="a digest credential is 'user:password'")
-    try:
-        name = user.decode()
-    except UnicodeDecodeError:
-        raise AuthFailedError(hint="the user in a digest credential is not UTF-8") from None
-    hashed = base64.b64encode(hashlib.sha1(credential, usedforsecurity=False).digest()).decode()
-    return Identity("digest", f"{name}:{hashed}")
+    """The identity that b'user:password' proves: 'user:' + base64(sha1(user:password)), as ZooKeeper writes it.
+
+    As there, any credential proves some identity; and bytes that are no text count as U+FFFD.
+    """
+    text = credential.decode(errors="replace")
+    hashed = base64.b64encode(hashlib.sha1(text.encode(), usedforsecurity=False).digest()).decode()
+    return Identity("digest", f"{text.partition(':')[0]}:{hashed}")
 
 
 def masked(acl: tuple[Acl, ...]) -> tuple[Acl, ...]:

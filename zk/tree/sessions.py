@@ -2,6 +2,7 @@
 
 import hmac
 
+from zk.model.acl import Identity
 from zk.model.errors import BadArgumentsError, SessionExpiredError, SessionMovedError
 from zk.model.limits import IDENTITIES_PER_SESSION_MAX
 from zk.model.replies import DONE, ConnectReply, Done
@@ -10,7 +11,9 @@ from zk.model.session import Session
 from zk.tree.store import Store
 from zk.tree.writes import remove
 
-_BY_CREDENTIAL = frozenset({"digest"})  # schemes of identities that a session adds; its connection proves the others
+_BY_CREDENTIAL = frozenset(
+    {"digest", "sasl", "super"}
+)  # schemes of identities that a session adds; its connection proves the others
 
 
 def open_session(store: Store, request: OpenSession) -> ConnectReply:
@@ -34,19 +37,29 @@ def attach_session(store: Store, request: AttachSession) -> ConnectReply:
         raise SessionExpiredError
     session.generation = store.zxid
     session.n = 0
-    added = (who for who in session.identities if who.scheme in _BY_CREDENTIAL)
-    session.identities = tuple(dict.fromkeys((*request.identities, *added)))
+    session.identities = attached_identities(session, request.identities)
     session.timeout_ms = request.timeout_ms
     return ConnectReply(session.id, session.secret, session.timeout_ms)
 
 
+def attached_identities(session: Session, of_connection: tuple[Identity, ...]) -> tuple[Identity, ...]:
+    """Who the session is on a new connection, which proves this much by itself."""
+    added = (who for who in session.identities if who.scheme in _BY_CREDENTIAL)
+    return tuple(dict.fromkeys((*of_connection, *added)))
+
+
 def authenticate(store: Store, request: Authenticate, session: Session) -> Done:
-    """One identity more, from the next write on."""
-    if request.identity not in session.identities:
-        if len(session.identities) >= IDENTITIES_PER_SESSION_MAX:
-            raise BadArgumentsError(hint=f"a session has at most {IDENTITIES_PER_SESSION_MAX} identities")
-        session.identities = (*session.identities, request.identity)
+    """Some identities more, from the next write on."""
+    session.identities = with_added(session.identities, request.identities)
     return DONE
+
+
+def with_added(known: tuple[Identity, ...], added: tuple[Identity, ...]) -> tuple[Identity, ...]:
+    """Both, in their order; BadArgumentsError if that is too many."""
+    identities = tuple(dict.fromkeys((*known, *added)))
+    if len(identities) > max(IDENTITIES_PER_SESSION_MAX, len(known)):
+        raise BadArgumentsError(hint=f"a session has at most {IDENTITIES_PER_SESSION_MAX} identities")
+    return identities
 
 
 def close_session(store: Store, request: CloseSession, session: Session) -> Done:

@@ -77,7 +77,7 @@ def _session_fields(op: int) -> Callable[..., Fields]:
 _FIELDS: dict[type, Callable[..., Fields]] = {
     OpenSession: _session_fields(_OPEN_SESSION),
     AttachSession: _session_fields(_ATTACH_SESSION),
-    Authenticate: lambda r: (_AUTHENTICATE, r.identity.scheme, r.identity.id),
+    Authenticate: lambda r: (_AUTHENTICATE, *(text for who in r.identities for text in (who.scheme, who.id))),
     ExpireSession: lambda r: (_EXPIRE_SESSION, r.session_id, r.generation),
     Reap: lambda r: (_REAP, r.path),
 }
@@ -101,7 +101,9 @@ def _session_write(kind: type[OpenSession] | type[AttachSession]) -> Callable[..
 _SERVER_WRITES: dict[object, Callable[..., Write]] = {
     _OPEN_SESSION: _session_write(OpenSession),
     _ATTACH_SESSION: _session_write(AttachSession),
-    _AUTHENTICATE: lambda scheme, name: Authenticate(Identity(scheme, name)),
+    _AUTHENTICATE: lambda *texts: Authenticate(
+        tuple([Identity(*each) for each in zip(texts[::2], texts[1::2], strict=True)])
+    ),
     _EXPIRE_SESSION: ExpireSession,
     _REAP: Reap,
 }

@@ -126,7 +126,7 @@ _ENCODERS: dict[type, Callable[..., Fields]] = {
     GetEphemerals: lambda r: (Op.GET_EPHEMERALS, r.prefix),
     WhoAmI: lambda r: (Op.WHO_AM_I,),
     MultiRead: lambda r: (Op.MULTI_READ, _nested(r.operations)),
-    Connect: lambda r: (Op.CONNECT, r.session_id, r.secret, r.timeout_ms, r.last_zxid),
+    Connect: lambda r: (Op.CONNECT, r.session_id, r.secret, r.timeout_ms, r.last_zxid, r.read_only),
     Ping: lambda r: (Op.PING,),
     Sync: lambda r: (Op.SYNC, r.path),
     AddWatch: lambda r: (Op.ADD_WATCH, r.path, r.mode, r.since),
@@ -402,12 +402,15 @@ class OperationDecoder:
 
     # ---- the connection's own
 
-    def _connect(self, session_id: object, secret: object, timeout_ms: object, last_zxid: object) -> Connect:
+    def _connect(
+        self, session_id: object, secret: object, timeout_ms: object, last_zxid: object, read_only: object
+    ) -> Connect:
         return Connect(
             SessionId(_number("session_id", session_id)),
             _binary("secret", secret, SECRET_BYTES_MAX),
             _number("timeout_ms", timeout_ms, 0, 2**31 - 1),
             Zxid(_number("last_zxid", last_zxid)),
+            _flag("read_only", read_only),
         )
 
     def _add_auth(self, scheme: object, credential: object) -> AddAuth:

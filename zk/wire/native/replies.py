@@ -144,7 +144,7 @@ _ENCODERS: dict[type, Callable[..., Fields]] = {
     PathsReply: lambda b: (Kind.PATHS, b.paths),
     IdentitiesReply: lambda b: (Kind.IDENTITIES, _identities(b.identities)),
     MultiReply: lambda b: (Kind.RESULTS, tuple([body_fields(result) for result in b.results])),
-    ConnectReply: lambda b: (Kind.CONNECTED, b.session_id, b.secret, b.timeout_ms),
+    ConnectReply: lambda b: (Kind.CONNECTED, b.session_id, b.secret, b.timeout_ms, b.read_only),
     StatusReply: lambda b: (
         Kind.STATUS,
         b.server_id,
@@ -229,6 +229,6 @@ _DECODERS: dict[int, Callable[..., Body]] = {
     Kind.IDENTITIES: lambda identities: IdentitiesReply(
         tuple([Identity(*identity) for identity in _items(identities)])
     ),
-    Kind.CONNECTED: lambda session_id, secret, timeout_ms: ConnectReply(session_id, secret, timeout_ms),
+    Kind.CONNECTED: ConnectReply,
     Kind.STATUS: StatusReply,
 }
