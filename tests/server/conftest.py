@@ -135,7 +135,7 @@ class Edge:
 class Caller:
     """A client, as far as bytes go."""
 
-    def __init__(self, stream: trio.SocketStream) -> None:
+    def __init__(self, stream: trio.abc.Stream) -> None:
         self.stream = stream
         self.native = ClientConnection("test")
         self.received: list[ServerHello | Reply | WatchEvent] = []
@@ -183,7 +183,7 @@ class Caller:
     async def _receive_some(self) -> bool:
         try:
             data = await self.stream.receive_some(65_536)
-            self.received += self.native.receive(data)
+            self.received += self.native.receive(bytes(data))
         except ProtocolError as error:
             self.farewell = error.reason
         except trio.BrokenResourceError:

@@ -159,7 +159,16 @@ config_app = typer.Typer(no_args_is_help=True, help="Look at a server's configur
 @config_app.command()
 def check(file: Annotated[Path, typer.Argument(help="The TOML file.")]) -> None:
     """Say whether a server would start with this file (and the environment). Exit code 2 if not."""
+    from zk.server.config import ConfigError
+    from zk.server.tls import server_context
+
     config = _load(file, {})
+    if config.tls is not None:
+        try:
+            server_context(config.tls)
+        except ConfigError as error:
+            note(f"zk: {error}")
+            raise typer.Exit(ExitCode.USAGE) from None
     for caution in config.cautions():
         note(f"{file}: {caution}")
     note(f"{file}: good")

@@ -7,8 +7,10 @@ taken by the socket, the connection is not read. Nothing here looks into a call.
 
 import logging
 import socket
+import ssl
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from zk.model.acl import Identity
 from zk.model.events import WatchEvent
@@ -21,6 +23,7 @@ from zk.server.faces import Face, open_face
 from zk.server.listener import Listener
 from zk.server.poller import READ, WRITE, Poller
 from zk.server.stream import Stream
+from zk.server.tls import TlsStream
 from zk.wire.framing import ProtocolError
 
 logger = logging.getLogger(__name__)
@@ -30,6 +33,7 @@ CALLS_PER_TURN = 256  # of one connection in one round
 CALLS_FIRST_SLICE = 4  # handed over before the size of the answers is known; doubled as long as they are small
 REPLY_BYTES_PER_TURN = 256 * 1024  # to one connection; what its next calls are answered with has to wait
 SENDS_PER_ROUND = 128  # so that an event with ten thousand watchers does not keep everyone else waiting
+HANDSHAKES_PER_ROUND = 16  # steps of TLS handshakes; each may take a millisecond
 LINGER_MS = 1_000  # how long a closed connection may take to take its last bytes
 
 
@@ -56,6 +60,7 @@ class Clients:
         self.post = post
         self.now_ms = 0
         self.calls_left = CALLS_PER_ROUND  # in this round
+        self.handshakes_left = HANDSHAKES_PER_ROUND
         self.draining = False
         self.backlogged = backlogged
         self._listeners: list[Listener] = []
@@ -86,8 +91,9 @@ class Clients:
         """Whether no connection is left, not even one that is being closed."""
         return not self._connections and not self._lingering
 
-    def listen(self, listening: socket.socket) -> None:
-        self._listeners.append(Listener(self.poller, listening, self._accepted))
+    def listen(self, listening: socket.socket, tls: ssl.SSLContext | None = None) -> None:
+        """Take connections from there; with `tls`, encrypted ones."""
+        self._listeners.append(Listener(self.poller, listening, partial(self._accepted, tls)))
 
     def tick(self) -> None:
         """Time has passed: end what takes too long."""
@@ -107,6 +113,7 @@ class Clients:
     def begin_round(self) -> None:
         """First come those whose calls had to wait in the round before."""
         self.calls_left = CALLS_PER_ROUND
+        self.handshakes_left = HANDSHAKES_PER_ROUND
         if self._waiting and not self.backlogged():
             waiting, self._waiting = self._waiting, {}
             for connection in waiting:
@@ -151,7 +158,7 @@ class Clients:
 
     # ---- what the connections tell
 
-    def _accepted(self, accepted: socket.socket, host: str) -> None:
+    def _accepted(self, tls: ssl.SSLContext | None, accepted: socket.socket, host: str) -> None:
         limits = self.limits
         if len(self._connections) + len(self._lingering) >= limits.connections_max:
             self._refuse(accepted, f"connections_max is {limits.connections_max}")
@@ -161,16 +168,27 @@ class Clients:
             )
         else:
             self._newest = ConnectionId(self._newest + 1)
-            connection = ClientConnection(self, self._newest, Stream(accepted), host)
+            stream = Stream(accepted) if tls is None else TlsStream(accepted, tls)
+            connection = ClientConnection(self, self._newest, stream, host)
             self._connections[connection.id] = connection
             self._per_address[host] += 1
             self._handshakes[connection] = self.now_ms + limits.handshake_timeout_ms
             self.poller.register(connection, READ)
-            self.step(ClientConnected(connection.id, (Identity("ip", host),)))
+            if tls is None:
+                self.introduce(connection, ())
 
     def _refuse(self, accepted: socket.socket, reason: str) -> None:
-        self._refused[reason] += 1
+        self.complain_of(reason)
         accepted.close()
+
+    def complain_of(self, reason: str) -> None:
+        """A connection could not be served; the operator hears of it, but not of each by itself."""
+        self._refused[reason] += 1
+
+    def introduce(self, connection: "ClientConnection", proved: tuple[Identity, ...]) -> None:
+        """Tell the replica of a connection, and what that has `proved` beside its address."""
+        connection.introduced = True
+        self.step(ClientConnected(connection.id, (Identity("ip", connection.host), *proved)))
 
     def spoke(self, connection: "ClientConnection") -> None:
         """A first call has come."""
@@ -192,7 +210,8 @@ class Clients:
                 del self._per_address[connection.host]
         self._handshakes.pop(connection, None)
         self._waiting.pop(connection, None)
-        self.post(ClientDisconnected(connection.id))
+        if connection.introduced:
+            self.post(ClientDisconnected(connection.id))
 
     def linger(self, connection: "ClientConnection") -> None:
         self._lingering[connection] = self.now_ms + LINGER_MS
@@ -229,12 +248,13 @@ class ClientConnection:
         "_stream",
         "host",
         "id",
+        "introduced",
         "outstanding",
         "pending",
         "to_flush",
     )
 
-    def __init__(self, clients: Clients, connection_id: ConnectionId, stream: Stream, host: str) -> None:
+    def __init__(self, clients: Clients, connection_id: ConnectionId, stream: Stream | TlsStream, host: str) -> None:
         self._clients = clients
         self._stream = stream
         self._head = b""  # what came before the face was known
@@ -246,6 +266,7 @@ class ClientConnection:
         self._silent = True  # until the first call
         self.id = connection_id
         self.host = host
+        self.introduced = False  # to the replica: with TLS not before the handshake is done
         self.pending: Sequence[Call] = ()  # decoded, not handed over yet
         self.outstanding = 0  # handed over, not answered yet
         self.to_flush = False
@@ -261,8 +282,14 @@ class ClientConnection:
         if ready & WRITE:
             self._clients.flush_later(self)
         if ready & READ and self._clients.calls_left > 0:
+            if not self.introduced:
+                if self._clients.handshakes_left == 0:
+                    return  # it is said again that this one is ready
+                self._clients.handshakes_left -= 1
             data = self._stream.receive()
             if data == b"":
+                if self._stream.failure:
+                    self._clients.complain_of(f"TLS with {self.host}: {self._stream.failure}")
                 self.drop("the client has gone")
             elif data is not None and not self._closing:
                 self._decode(data)
@@ -270,6 +297,9 @@ class ClientConnection:
     def _decode(self, data: bytes) -> None:
         try:
             if self._face is None:
+                if not self.introduced:
+                    assert isinstance(self._stream, TlsStream), "others are introduced at once"
+                    self._clients.introduce(self, self._stream.identities)
                 data = self._head = self._head + data
                 self._face = open_face(data, self._clients.limits)
                 if self._face is None:

@@ -8,6 +8,7 @@ import logging
 import os
 import random
 import signal
+import ssl
 from collections.abc import Callable, Sequence
 
 import trio
@@ -21,12 +22,13 @@ from zk.model.record import ServerId
 from zk.replica.config import ReplicaConfig
 from zk.replica.events import DiskSpace
 from zk.replica.replica import Replica
-from zk.server.config import Address, ServerConfig
+from zk.server.config import Address, ConfigError, ServerConfig
 from zk.server.listener import listen
 from zk.server.logs import logging_to_stderr
 from zk.server.logthread import LogThread, SnapshotThread, writing
 from zk.server.poller import Poller, open_poller
 from zk.server.runtime import Runtime, ServerHaltedError, monotonic_ms, wall_ms
+from zk.server.tls import server_context
 from zk.server.wakeup import Wakeup
 from zk.storage.errors import LogFailure, StorageError
 from zk.storage.files import open_directory
@@ -55,7 +57,7 @@ def run(config: ServerConfig) -> int:
         try:
             trio.run(_serve_until_signalled, config)
         except BaseExceptionGroup as group:
-            expected, others = group.split((StorageError, LogFailure, ServerHaltedError, OSError))
+            expected, others = group.split((ConfigError, StorageError, LogFailure, ServerHaltedError, OSError))
             if others is not None:
                 raise others from None
             assert expected is not None
@@ -94,15 +96,16 @@ async def serve(
     """Serve until `stop` is set (then the lead is handed over and what is under way is answered), or until cancelled.
 
     `started` hears the address that is listened at, its port filled in. Raises StorageError, OSError (an address can't
-    be used), LogFailure or ServerHaltedError.
+    be used), ConfigError (a certificate can't), LogFailure or ServerHaltedError.
     """
     gc.set_threshold(*GC_THRESHOLDS)
     for caution in config.cautions():
         logger.warning("%s", caution)
+    tls = None if config.tls is None else server_context(config.tls)
     opened = _open(config)
     async with open_poller() as poller:
         with writing(opened.store, alone=len(config.voters) == 1) as (log, snapshots, wakeup):
-            server = _Server(config, opened, log, snapshots, poller, wakeup)
+            server = _Server(config, tls, opened, log, snapshots, poller, wakeup)
             del opened  # and with it what was read from disk
             gc.freeze()
             started(server.listen())
@@ -120,6 +123,7 @@ class _Server:
     def __init__(
         self,
         config: ServerConfig,
+        tls: ssl.SSLContext | None,
         opened: Opened,
         log: LogThread,
         snapshots: SnapshotThread,
@@ -127,6 +131,7 @@ class _Server:
         wakeup: Wakeup,
     ) -> None:
         self._config = config
+        self._tls = tls
         self._role = Role.LOOKING
         self._store = opened.store
         self._disk_uuid = opened.recovered.disk_uuid
@@ -153,12 +158,18 @@ class _Server:
     def listen(self) -> Address:
         config = self._config
         listening = listen(config.listen)
+        secured = None if config.tls is None else listen(config.tls.listen)
         for server, address in config.peers:
             if server == config.id:
                 self._runtime.peers.listen(listen(address))
         self._runtime.clients.listen(listening)
         address = Address(config.listen.host, listening.getsockname()[1])
         logger.info("server %d listens on %s, data in %s", config.id, address, config.data.absolute())
+        if config.tls is not None and secured is not None:
+            self._runtime.clients.listen(secured, self._tls)
+            secured_at = Address(config.tls.listen.host, secured.getsockname()[1])
+            wanted = "" if config.tls.ca is None else ", with certificates of clients"
+            logger.info("server %d listens on %s for TLS%s", config.id, secured_at, wanted)
         return address
 
     async def run(self) -> None:

@@ -11,6 +11,8 @@ SEND_BYTES = 128 * 1024  # what is gathered into one send
 class Stream:
     """Bytes in, bytes out. A broken connection reads as ended; what is still to be sent on it is silently lost."""
 
+    failure = ""  # what an operator should know of the end; TLS has more to say here
+
     __slots__ = ("_parts", "_socket", "broken", "unsent_bytes")
 
     def __init__(self, connected: socket.socket) -> None:
@@ -73,6 +75,11 @@ class Stream:
             self._socket.shutdown(socket.SHUT_WR)
         except OSError:
             self.broken = True
+
+    def end_receiving(self) -> None:
+        """Take nothing more from the other side: from here on the stream is ready to be read, and reads as ended."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RD)
 
     def close(self) -> None:
         self._parts.clear()
