@@ -214,6 +214,8 @@ class Session:
     def _state_changed(self, state: State) -> None:
         for listener in tuple(self._listeners):
             self.callbacks.call(listener, state)
+        if state is State.CLOSED:
+            self._closing.set()  # it may have ended by itself
 
     def running(self) -> LoopThread:
         """Its loop's thread; from here on it runs. Raises ClientClosedError."""

@@ -67,6 +67,7 @@ async def run_section(blocks: list[str], server: ServerProcess, corner: str) -> 
         with ZooKeeper(hosts) as for_threads:
             for block in blocks:
                 source = re.sub(r"\b(127\.0\.0\.1|localhost):218\d\b", str(server.address), block)
+                source = source.replace("port=2181", f"port={server.address.port}")
                 code = compile(source, "example", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
                 output = io.StringIO()
                 with redirect_stdout(output):
