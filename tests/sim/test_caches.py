@@ -34,7 +34,7 @@ class States(Referee):
     """Also remembers every state of the tree below ROOT."""
 
     def __init__(self, world: World, witness: Witness) -> None:
-        super().__init__(world, witness, (), ())
+        super().__init__(world, witness, {})
         self.zxids = [Zxid(0)]
         self.states: list[Nodes] = [{}]
         self._tree = witness.tree

@@ -11,7 +11,7 @@ from zk.model.record import ServerId
 from zk.sim import Mode, Plan, run, swarm
 from zk.sim.links import Links
 from zk.sim.recipes import NOT_NOW, Process, Recipes
-from zk.sim.referee import Claim, Referee
+from zk.sim.referee import FIRST, Claim, Referee
 from zk.sim.swarm import RECIPES_EVERY
 from zk.sim.witness import Witness
 from zk.sim.world import World
@@ -32,7 +32,7 @@ class Sharing(Recipes):
         self, world: World, links: Links, witness: Witness, servers: Sequence[ServerId], peace_ms: int
     ) -> None:
         super().__init__(world, links, witness, servers, peace_ms)
-        self.referee = Referee(world, witness, [lock_of(partition) for partition in PARTITIONS], ())
+        self.referee = Referee(world, witness, {lock_of(partition): FIRST for partition in PARTITIONS})
 
     def begin(self) -> None:
         for number in range(MEMBERS):
@@ -56,9 +56,8 @@ class Member(Process):
         """Have a set, and whether others want it then; otherwise this member goes."""
         referee, random = self.recipes.referee, self.random
         mine = await shards.wait_for_acquire(timeout=3.0)
-        session = self.zk.session_id
         claims = [
-            Claim(self.name, lock_of(partition), shards.held(partition), session, self.loop) for partition in mine
+            Claim(self.name, lock_of(partition), shards.held(partition), self.zk, self.loop) for partition in mine
         ]
         for claim in claims:
             self.judge(partial(referee.granted, claim))

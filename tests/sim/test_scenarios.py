@@ -10,7 +10,7 @@ from zk.broadcast.messages import Ack
 from zk.model.errors import NoNodeError
 from zk.model.events import EventType
 from zk.model.requests import Create, CreateMode, GetData
-from zk.sim import Violation, scenario
+from zk.sim import Violation, scenario, scenario_app
 from zk.sim.scenario import Scenario
 
 
@@ -160,5 +160,6 @@ def test_a_story_that_does_not_end_well_is_a_violation() -> None:
         story()
 
 
-def test_the_example_of_the_documentation_runs() -> None:
+def test_the_examples_of_the_documentation_run() -> None:
     assert doctest.testmod(scenario) == doctest.TestResults(failed=0, attempted=1)
+    assert doctest.testmod(scenario_app) == doctest.TestResults(failed=0, attempted=2)

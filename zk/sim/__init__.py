@@ -3,8 +3,8 @@
 One seed gives one run, to the last byte: every fault, delay and torn page in it can be had again. Public, as a test kit
 is: `run(Plan(seed=..))` for one run, `zk sim` for many, scenario.py for stories told by hand. Read in this order:
 plan.py, world.py, network.py, disk.py, node.py, checkers.py, faults.py, strikes.py, truces.py, swarm.py; for whole
-replicas also service.py,
-clients.py, witness.py; for many runs campaign.py, coverage.py, shrink.py.
+replicas also service.py, clients.py, witness.py, recipes.py, referee.py; for stories scenario.py; for many runs
+campaign.py, coverage.py, shrink.py.
 """
 
 from zk.sim.plan import Layer, Mode, Plan

@@ -58,6 +58,9 @@ SERVICE = (
     "resyncs",
     "walks",
     "locks held",
+    "read locks held",
+    "write locks held",
+    "leases held",
     "leaders elected by the recipe",
     "locks lost",
     "acquires cancelled",
@@ -99,6 +102,7 @@ FAULTS = (
     "fault: process dies",
     "fault: line dark",
     "fault: connections reset",
+    "fault: contenders deleted",
 )
 """Where three servers or more run: with fewer there is no minority to take a disk from."""
 

@@ -13,28 +13,36 @@ import anyio
 from zkclient import (
     AsyncZooKeeper,
     ConnectionLossError,
-    Election,
     Held,
-    Lock,
     LockLost,
+    NotEmptyError,
     OperationTimeoutError,
     SessionExpiredError,
     ThrottledError,
+    TransactionFailed,
 )
+from zkclient.recipes.contenders import Contest
 
+from zk.model.paths import join
 from zk.model.record import ServerId
 from zk.sim.clients import TIMEOUT_MS
 from zk.sim.eventloop import EventLoop
 from zk.sim.links import Links
-from zk.sim.referee import Claim, Referee
+from zk.sim.referee import FIRST, Claim, Leases, Place, ReadersAndWriters, Referee, Rules
 from zk.sim.streams import PORT, Line, host_of
 from zk.sim.witness import Witness
 from zk.sim.world import MS, Violation, World
 
 LOCK = "/locks/one"
 ELECTION = "/leaders/one"
+SHARED = "/locks/shared"
+LEASED = "/leases/two"
+LEASES = 2
+RULES: dict[str, Rules] = {LOCK: FIRST, ELECTION: FIRST, SHARED: ReadersAndWriters(), LEASED: Leases(LEASES)}
 COUNTERS = {LOCK: "/counters/lock", ELECTION: "/counters/election"}
 COMPETITORS = 3
+STRUCK_SHARE = 0.06
+"""How often a holder is struck just when it holds."""
 CALL_SECONDS_MAX = 3.0
 REST_WITHIN_MS = 6_000
 """In peace so much time suffices for all who wait to hold in turn, and for the sessions of the dead to end."""
@@ -55,7 +63,8 @@ class Recipes:
         self.world = world
         self.links = links
         self.servers = tuple(servers)
-        self.referee = Referee(world, witness, (LOCK, ELECTION), tuple(COUNTERS.values()))
+        self.referee = Referee(world, witness, RULES, tuple(COUNTERS.values()))
+        self.varied = Random(f"contests of {world.seed}").choice((LOCK, SHARED, LEASED))  # what most compete for
         self.resting = False
         self._war_until_us = peace_ms * MS
         self._processes: list[Process] = []
@@ -65,6 +74,7 @@ class Recipes:
         for number in range(COMPETITORS):
             self.add(Competitor, number, 1)
         self.add(Observer, COMPETITORS, 1)
+        self.add(Intruder, COMPETITORS + 1, 1)
 
     def add(self, kind: "type[Process]", number: int, life: int) -> None:
         """One process, in its first life or a later one."""
@@ -198,9 +208,8 @@ class Competitor(Process):
 
     async def live(self) -> None:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._compete, LOCK)
-            tasks.start_soon(self._compete, LOCK)
-            tasks.start_soon(self._compete, ELECTION)
+            for contest in (LOCK, ELECTION, self.recipes.varied, self.recipes.varied):
+                tasks.start_soon(self._compete, contest)
 
     async def _compete(self, contest: str) -> None:
         attempts = 0
@@ -218,14 +227,10 @@ class Competitor(Process):
         random = self.random
         timeout = random.uniform(0, 0.6) if random.random() < 0.25 else None
         patience = random.uniform(0, 0.6) if random.random() < 0.25 else inf
-        recipe: Lock | Election
-        if contest == LOCK:
-            recipe = self.zk.Lock(contest, identifier=identifier, timeout=timeout)
-        else:
-            recipe = self.zk.Election(contest, identifier, timeout=timeout)
+        counter, recipe = self._recipe(contest, identifier, timeout)
         try:
             with anyio.move_on_after(patience):
-                await self._hold(contest, recipe)
+                await self._hold(contest, counter, recipe)
         except OperationTimeoutError as error:
             self.note("acquires timed out", f"{contest}: {error}")
         except LockLost as error:
@@ -233,29 +238,44 @@ class Competitor(Process):
         except (SessionExpiredError, ConnectionLossError, ThrottledError) as error:
             self.note("acquires failed", f"{contest}: {error}")
 
-    async def _hold(self, contest: str, recipe: Lock | Election) -> None:
+    def _recipe(self, contest: str, identifier: str, timeout: float | None) -> tuple[str, Contest]:
+        """By which recipe, and the name under which it is counted."""
+        if contest == LOCK:
+            return "locks held", self.zk.Lock(contest, identifier=identifier, timeout=timeout)
+        if contest == ELECTION:
+            return "leaders elected by the recipe", self.zk.Election(contest, identifier, timeout=timeout)
+        if contest == LEASED:
+            leases = self.zk.Semaphore(contest, max_leases=LEASES, identifier=identifier, timeout=timeout)
+            return "leases held", leases
+        shared = self.zk.ReadWriteLock(contest, identifier=identifier, timeout=timeout)
+        if self.random.random() < 0.6:
+            return "read locks held", shared.read_lock()
+        return "write locks held", shared.write_lock()
+
+    async def _hold(self, contest: str, counter: str, recipe: Contest) -> None:
         referee = self.recipes.referee
         waiting = True
         try:
             async with recipe as held:
                 waiting = False
-                claim = Claim(self.name, contest, held, self.zk.session_id, self.loop)
+                claim = Claim(self.name, contest, held, self.zk, self.loop)
                 self.judge(lambda: referee.granted(claim))
-                self.note("locks held" if contest == LOCK else "leaders elected by the recipe", f"holds {held.path}")
+                self.note(counter, f"holds {held.path}")
                 try:
                     await self._work(claim)
                 finally:
-                    in_force = referee.in_force(claim)
+                    may_believe = referee.may_believe(claim)
                     referee.ended(claim)
         except anyio.get_cancelled_exc_class():
             self.note("acquires cancelled" if waiting else "holders cancelled", f"is cancelled at {contest}")
             raise
-        if not in_force:
+        if not may_believe:
             self.judge(lambda: referee.ended_unlocked(claim))
 
     async def _work(self, claim: Claim) -> None:
         random, held, referee = self.random, claim.held, self.recipes.referee
         for _ in range(random.randrange(4)):
+            self._perhaps_strike_the_holder()
             lost_before = held.lost.is_set()
             await anyio.sleep(random.uniform(0, 0.03))
             if lost_before:
@@ -263,8 +283,21 @@ class Competitor(Process):
             if random.random() < 0.5:
                 held.check()
                 self.judge(lambda: referee.still(claim))
-            if random.random() < 0.5:
+            if random.random() < 0.5 and claim.contest in COUNTERS:
                 await self._raise_by_one(COUNTERS[claim.contest], held)
+
+    def _perhaps_strike_the_holder(self) -> None:
+        """It stands still, or hears nothing, for about as long as its session lasts."""
+        struck = self.random.random() < STRUCK_SHARE
+        duration_ms, stands_still = self.random.uniform(0.6, 1.8) * TIMEOUT_MS, self.random.random() < 0.5
+        if not struck or not self.recipes.at_war or not self.world.strikes():
+            return
+        if stands_still:
+            self.note("fault: process stalls", f"stalls for {duration_ms:.1f} ms while it holds")
+            self.loop.stall(duration_ms * MS)
+        else:
+            self.note("fault: line dark", f"is cut off for {duration_ms:.0f} ms while it holds")
+            self.line.darken(duration_ms * MS)
 
     async def _raise_by_one(self, path: str, held: Held) -> None:
         await self.zk.ensure_path(path)
@@ -299,3 +332,28 @@ class Observer(Process):
             self._leader = leader
             self.note("leaders observed", f"sees {leader} lead")
             self.judge(lambda: referee.observed(self.name, ELECTION, self._leader))
+
+
+class Intruder(Process):
+    """Deletes the nodes of others: of one who holds or waits; of all, and the path with them."""
+
+    async def live(self) -> None:
+        while self.recipes.at_war:
+            await anyio.sleep(self.random.expovariate(1 / 0.8))
+            contest, everyone = self.random.choice(tuple(RULES)), self.random.random() < 0.4
+            queue = self.recipes.referee.queues()[contest]
+            if queue and self.recipes.at_war and self.world.strikes():
+                self.note("fault: contenders deleted", f"deletes {'all' if everyone else 'the first one'} at {contest}")
+                await self._delete(contest, queue if everyone else queue[:1], everyone)
+
+    async def _delete(self, contest: str, places: Sequence[Place], everyone: bool) -> None:
+        try:
+            for place in places:
+                self.recipes.referee.mark(contest, place)
+                path = join(contest, place.name)
+                async with self.zk.transaction() as txn:
+                    txn.check(path, czxid=place.token).delete(path)
+            if everyone:
+                await self.zk.delete(contest)
+        except (TransactionFailed, NotEmptyError, *NOT_NOW) as error:
+            self.note("deletions failed", str(error))

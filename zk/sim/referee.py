@@ -6,11 +6,12 @@ slower, and so each rule here is exact. Read recipes.py next: the clients.
 """
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from zkclient import Held
-from zkclient.recipes.contenders import in_order
+from zkclient import AsyncZooKeeper, Held
+from zkclient.recipes.contenders import PREFIX, in_order
+from zkclient.recipes.readwritelock import READER, WRITER
 
 from zk.model.acl import ANYONE
 from zk.model.errors import APIError
@@ -25,6 +26,7 @@ from zk.sim.witness import Witness
 from zk.sim.world import World
 
 NO_TOKEN = Zxid(0)
+PREFIXES = (PREFIX, READER, WRITER)
 
 
 @record
@@ -37,6 +39,60 @@ class Place:
     identifier: str
 
 
+class Rules:
+    """Of a lock, or an election: one holds, in the order of asking. Source: docs/recipes.md."""
+
+    def holds(self, queue: Sequence[Place], index: int) -> bool:
+        """Whether the one at `index` is to be granted its place."""
+        return index == 0
+
+    def alone(self, name: str) -> bool:
+        """Whether nobody else holds beside the one with this name."""
+        return True
+
+    def waits_for(self, queue: Sequence[Place], index: int) -> int:
+        """The index of the one that it watches until then; -1: of nobody."""
+        return index - 1
+
+    def watches_all(self, index: int) -> bool:
+        """Whether it may watch all who come and go."""
+        return False
+
+
+class ReadersAndWriters(Rules):
+    """Of a read-write lock: readers share, a writer excludes everyone, in the order of asking."""
+
+    def holds(self, queue: Sequence[Place], index: int) -> bool:
+        return index == 0 or self.waits_for(queue, index) < 0
+
+    def alone(self, name: str) -> bool:
+        return name.startswith(WRITER)
+
+    def waits_for(self, queue: Sequence[Place], index: int) -> int:
+        if self.alone(queue[index].name):
+            return index - 1
+        return next((before for before in reversed(range(index)) if self.alone(queue[before].name)), -1)
+
+
+class Leases(Rules):
+    """Of a semaphore: so many hold at a time. The next one watches who comes and goes."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def holds(self, queue: Sequence[Place], index: int) -> bool:
+        return index < self.number
+
+    def alone(self, name: str) -> bool:
+        return False
+
+    def watches_all(self, index: int) -> bool:
+        return index <= self.number
+
+
+FIRST = Rules()
+
+
 @dataclass(slots=True, eq=False)
 class Claim:
     """`who` believes to hold `contest`, from its grant to the end of its body."""
@@ -44,19 +100,28 @@ class Claim:
     who: str
     contest: str
     held: Held
-    session: SessionId
+    client: AsyncZooKeeper
     loop: EventLoop
+    session: SessionId = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.session = self.client.session_id
 
 
 @dataclass(slots=True)
 class _Contest:
     """One path. `queues` says who stood in it from each zxid on."""
 
+    rules: Rules
     pzxid: Zxid | None = None
     queues: list[tuple[Zxid, tuple[Place, ...]]] = field(default_factory=lambda: [(Zxid(0), ())])
     firsts: list[Place] = field(default_factory=list)  # all who ever were first, in their order
-    granted: Zxid = NO_TOKEN  # the last grant's
+    granted: set[Zxid] = field(default_factory=lambda: {NO_TOKEN})
+    last: Zxid = NO_TOKEN  # the highest token granted
+    last_alone: Zxid = NO_TOKEN  # the highest one granted to somebody who holds alone
     claims: dict[Zxid, Claim] = field(default_factory=dict)
+    marked: set[Zxid] = field(default_factory=set)  # contenders that somebody is about to delete
+    deleted: dict[Zxid, Zxid] = field(default_factory=dict)  # those of them that were, and when
 
     @property
     def queue(self) -> tuple[Place, ...]:
@@ -66,10 +131,12 @@ class _Contest:
 class Referee:
     """`contests` are the paths of locks and elections; `counters` those of numbers that only holders raise."""
 
-    def __init__(self, world: World, witness: Witness, contests: Sequence[str], counters: Sequence[str]) -> None:
+    def __init__(
+        self, world: World, witness: Witness, contests: Mapping[str, Rules], counters: Sequence[str] = ()
+    ) -> None:
         self.world = world
         self._witness = witness
-        self._contests = {path: _Contest() for path in contests}
+        self._contests = {path: _Contest(rules) for path, rules in contests.items()}
         self._counters = dict.fromkeys(counters, 0)
         self._observed: dict[str, int] = {}
 
@@ -99,8 +166,14 @@ class Referee:
             contest.firsts.append(queue[0])
         for token in sorted(gone):
             claim = contest.claims.get(token)
-            if claim is not None:
+            if token in contest.marked:
+                contest.deleted[token] = zxid
+            if claim is not None and (token not in contest.marked or self._session_over(claim)):
                 self._lost_in_time(claim)
+
+    def mark(self, contest: str, place: Place) -> None:
+        """Somebody is about to delete this contender: no holder can know that before it is told."""
+        self._contests[contest].marked.add(place.token)
 
     def _read_queue(self, path: str) -> tuple[Place, ...]:
         tree = self._witness.tree
@@ -109,7 +182,7 @@ class Referee:
         reply = tree.read(GetChildren(path), SessionId(0), (ANYONE,))
         assert isinstance(reply, ChildrenReply)
         places = []
-        for contender in in_order(reply.names):
+        for contender in in_order(reply.names, PREFIXES):
             znode = tree.znodes[join(path, contender.name)]
             places.append(Place(contender.name, znode.czxid, znode.owner, znode.data.decode()))
         return tuple(places)
@@ -132,29 +205,41 @@ class Referee:
             )
 
     def granted(self, claim: Claim) -> None:
-        """(22) Who is granted a place is first, of a live session, at this moment; and its token is higher than any
-        that was granted before: one holder at a time, in the order of asking. Source: docs/recipes.md, rules 1 and
-        3."""
+        """(22) Who is granted a place has it, by a live session, at this moment; and its token is higher than that of
+        anybody who held before and not beside it: in the order of asking. Source: docs/recipes.md, rules 1 and 3."""
         contest = self._contests[claim.contest]
         token = claim.held.token
-        self._is_first(claim)
-        if token <= contest.granted:
-            self._fail(claim, "fencing", f"its token comes after {zxid_text(contest.granted)}")
-        contest.granted = token
+        alone = contest.rules.alone(basename(claim.held.path))
+        self._may_hold(claim)
+        before = contest.last if alone else contest.last_alone
+        if token <= before or token in contest.granted:
+            self._fail(claim, "fencing", f"its token comes after {zxid_text(max(before, token))}")
+        contest.granted.add(token)
+        contest.last = max(contest.last, token)
+        if alone:
+            contest.last_alone = token
         contest.claims[token] = claim
 
     def still(self, claim: Claim) -> None:
         """(22) A check that passes is right. Source: docs/recipes.md, rule 2."""
-        self._is_first(claim)
+        self._may_hold(claim)
 
     def ended(self, claim: Claim) -> None:
         """The holder's body has ended."""
         del self._contests[claim.contest].claims[claim.held.token]
 
-    def in_force(self, claim: Claim) -> bool:
-        """Whether the holder truly holds at this moment."""
-        queue = self._contests[claim.contest].queue
-        return bool(queue) and (queue[0].token, queue[0].owner) == (claim.held.token, claim.session)
+    def may_believe(self, claim: Claim) -> bool:
+        """Whether the holder truly holds at this moment, or is still to be told that somebody deleted its node."""
+        contest = self._contests[claim.contest]
+        queue, token = contest.queue, claim.held.token
+        for index, place in enumerate(queue):
+            if (place.token, place.owner) == (token, claim.session):
+                return contest.rules.holds(queue, index)
+        deleted = contest.deleted.get(token)
+        return deleted is not None and claim.client.last_zxid < deleted and not self._session_over(claim)
+
+    def _session_over(self, claim: Claim) -> bool:
+        return claim.session not in self._witness.tree.sessions
 
     def ended_unlocked(self, claim: Claim) -> None:
         """(22) A body that outlived its lock ends with LockLost. Source: docs/recipes.md, rule 2."""
@@ -164,30 +249,33 @@ class Referee:
         """(22) The body of a lost lock is cancelled. Source: docs/recipes.md, rule 2."""
         self._fail(claim, "mutual exclusion", "its body runs on after the place was lost")
 
-    def _is_first(self, claim: Claim) -> None:
-        if not self.in_force(claim):
+    def _may_hold(self, claim: Claim) -> None:
+        if not self.may_believe(claim):
             queue = [f"{zxid_text(place.token)} of {place.owner:#x}" for place in self._contests[claim.contest].queue]
             self._fail(claim, "mutual exclusion", f"in truth the queue is {queue}")
 
     def answered(self, session: SessionId, call: Call, reply: Reply) -> None:
-        """(24) Who waits watches the one before it, and nobody else: a release wakes one. Source: docs/recipes.md,
-        rule 7."""
+        """(24) Who waits watches the one that it waits for, and nobody else: a release wakes one. Source:
+        docs/recipes.md, rule 7."""
         request = call.request
-        if not isinstance(request, GetData) or not request.watch or isinstance(reply.body, APIError):
+        if not isinstance(request, GetData | GetChildren) or not request.watch or isinstance(reply.body, APIError):
             return
-        path, _, name = request.path.rpartition("/")
+        parent, _, name = request.path.rpartition("/")
+        path, name = (request.path, "") if request.path in self._contests else (parent, name)
         contest = self._contests.get(path)
         if contest is None:
             return
+        rules = contest.rules
         index = bisect_right(contest.queues, reply.zxid, key=lambda entry: entry[0]) - 1
         queue = contest.queues[index][1]
-        names = [place.name for place in queue]
-        own = [place for place, one in enumerate(queue) if one.owner == session]
-        watched = names.index(name)
-        if own and watched not in own and watched + 1 not in own:
-            self.world.fail(
-                "no herd", f"session {session:#x} is at {own} in {path}, and watches {basename(name)} at {watched}"
-            )
+        own = [index for index, place in enumerate(queue) if place.owner == session]
+        if name:
+            (watched,) = (index for index, place in enumerate(queue) if place.name == name)
+            herd = all(watched not in (index, rules.waits_for(queue, index)) for index in own)
+        else:
+            herd = not any(rules.watches_all(index) for index in own)
+        if own and herd:
+            self.world.fail("no herd", f"session {session:#x} is at {own} in {path}, and watches {name or 'all'}")
 
     def observed(self, observer: str, contest: str, identifier: str | None) -> None:
         """(25) An observer is told only of those who led, and in their order. Source: semantics of reads, session."""

@@ -15,10 +15,10 @@ ends with all faults healed and the ensemble as it must then be: one leader, eve
 3 2 b'1'
 
 To see what happens, hand in `Trace(print)`. To have a plant shown up: `with plant.plant(), raises(Violation): story()`.
-Read next: scenario_client.py (clients, and the calls that they have outstanding).
+Read next: scenario_client.py (clients, and the calls that they have outstanding), scenario_app.py (production clients).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from random import Random
@@ -35,10 +35,13 @@ from zk.model.record import ServerId, Zxid
 from zk.replica.config import ReplicaConfig
 from zk.replica.replica import Replica
 from zk.sim.checkers import BroadcastChecks
+from zk.sim.disk import CAPACITY_BYTES
 from zk.sim.eventloop import EventLoop
 from zk.sim.links import Links
 from zk.sim.network import Network
 from zk.sim.node import Node
+from zk.sim.referee import Referee, Rules
+from zk.sim.scenario_app import ScenarioApp
 from zk.sim.scenario_client import ScenarioClient
 from zk.sim.service import ReplicaServer
 from zk.sim.streams import Line, Tap
@@ -51,6 +54,8 @@ from zk.storage.store import Options
 WITHIN_MS = 10_000
 """What does not come about within so much virtual time does not come about."""
 TICK_MS = 20
+SPACE_LOW_BYTES = 64 * KIB
+"""A server whose disk has less than this left takes no writes of clients."""
 _STEP_US = 100  # how closely a condition that is waited for is watched
 _IDENTIFIERS = 1 << 30  # what is drawn out of so many is a name, and must be another each time
 
@@ -80,7 +85,8 @@ class Calm(Random):
 class Scenario:
     """An ensemble of the servers 1 to `servers`, which works when the `with` block begins.
 
-    `tune` adjusts what every server is configured with; `segment_bytes` is the size of their logs' segments.
+    `tune` adjusts what every server is configured with; `segment_bytes` is the size of their logs' segments. `contests`
+    are the paths of locks and the like that apps compete for, with the rules that these are judged by.
     """
 
     def __init__(
@@ -89,6 +95,7 @@ class Scenario:
         tune: Callable[[ReplicaConfig], ReplicaConfig] = lambda config: config,
         segment_bytes: int = 64 * KIB,
         trace: Trace | None = None,
+        contests: Mapping[str, Rules] | None = None,
     ) -> None:
         self.servers = tuple(ServerId(number) for number in range(1, servers + 1))
         self.world = World(0, trace)
@@ -98,11 +105,12 @@ class Scenario:
         self._config = tune(ReplicaConfig(zab, Limits(session_timeout_ms_min=500), digest_every_txns=1))
         self.checks = BroadcastChecks(self.world, self.servers, self._config.zab.initial_counter)
         self.witness = Witness(self.world)
-        self.checks.on_committed = self.witness.committed
+        self._referee = Referee(self.world, self.witness, contests or {})
+        self.checks.on_committed = self._referee.committed
         self.checks.on_leading = self.witness.leading
         self._network: Network[PeerMessage] = Network(self.world, self.servers, partial(through_the_wire, self.world))
         self._network.spikes = False
-        options = Options(segment_bytes=segment_bytes, ballast_bytes=4 * KIB, space_low_bytes=0)
+        options = Options(segment_bytes=segment_bytes, ballast_bytes=4 * KIB, space_low_bytes=SPACE_LOW_BYTES)
         self._nodes = {
             server: Node(self.world, self._network, self.checks, server, self._build, TICK_MS, options)
             for server in self.servers
@@ -110,6 +118,7 @@ class Scenario:
         self._links = Links(self.world, list(self._nodes.values()))
         self._links.calm()
         self._clients: list[ScenarioClient] = []
+        self._apps: list[ScenarioApp] = []
 
     def _build(self, node: Node[ReplicaServer], recovered: Recovered, state: Sequence[bytes] | None) -> ReplicaServer:
         config = replace(self._config, zab=replace(self._config.zab, server_id=node.server))
@@ -124,9 +133,13 @@ class Scenario:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if kind is None:
-            self.heal()
-            self._ends_well()
+        try:
+            if kind is None:
+                self.heal()
+                self._ends_well()
+        finally:
+            for app in self._apps:
+                app.end()
 
     # ---- what is to be seen
 
@@ -275,6 +288,14 @@ class Scenario:
         """The next such operation fails with this errno."""
         self._nodes[server].disk.fail_next(operation, code)
 
+    def fill_disk(self, server: ServerId) -> None:
+        """Somebody else takes up the space, until `make_room`: too little is left for the server to take writes."""
+        disk = self._nodes[server].disk
+        disk.capacity_bytes = disk.used_bytes() + SPACE_LOW_BYTES // 2
+
+    def make_room(self, server: ServerId) -> None:
+        self._nodes[server].disk.capacity_bytes = CAPACITY_BYTES
+
     def wipe(self, server: ServerId) -> None:
         """An empty disk for a server that is down."""
         node = self._down(server)
@@ -312,6 +333,13 @@ class Scenario:
         self.run_until(lambda: client.connected)
         return client
 
+    def app(self, at: ServerId | None = None, timeout_ms: int = 2_000) -> ScenarioApp:
+        """A process with a production client, connected to the server `at`, else to any."""
+        servers = self.servers if at is None else (at,)
+        app = ScenarioApp(self.world, self._links, servers, self._referee, timeout_ms, self.run_until)
+        self._apps.append(app)
+        return app
+
     def line(self, loop: EventLoop, tap: Tap) -> Line:
         """The network of a process whose client is a production one."""
         return Line(self.world, self._links, loop, self.servers, tap)
@@ -323,6 +351,7 @@ class Scenario:
         self.open_all()
         for server, node in self._nodes.items():
             node.disk.forget_faults()
+            self.make_room(server)
             node.free_disk()
             node.resume()
             if not node.up:

@@ -1,0 +1,190 @@
+"""Planted bugs of the client's session, and of the locks that several may hold.
+
+(21) … (26) are the invariants of zk/sim/referee.py. Seeds that are a multiple of RECIPES_EVERY have recipes in them.
+"""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+
+from zkclient import AsyncZooKeeper
+from zkclient.machine import Machine
+from zkclient.recipes import contenders
+from zkclient.recipes.contenders import Contender, Contest, Held, Wake
+from zkclient.recipes.readwritelock import READER, WRITER, ReadLock
+from zkclient.recipes.semaphore import Semaphore
+
+from zk.model.errors import NoNodeError
+from zk.model.paths import join
+from zk.model.record import Zxid
+from zk.model.replies import Created, Reply
+from zk.model.requests import Delete, Multi
+from zk.sim import Plant
+from zk.sim.plant import patched
+
+answered = Machine._answered
+create = Contest._create
+ping_answered = Machine._ping_answered
+waits_for = Contest._waits_for
+semaphore_init = Semaphore.__init__
+
+
+# ---- when a session is lost
+
+
+def counts_from_the_answer(self: Machine, reply: Reply) -> None:
+    """The session lives on from when its client heard of it."""
+    ping_answered(self, reply)
+    self._proof_ms = self._heard_ms
+
+
+def takes_any_answer_for_proof(self: Machine, now_ms: float, reply: Reply) -> None:
+    """Whatever a server answers, the session lives."""
+    answered(self, now_ms, reply)
+    self._proof_ms = now_ms
+
+
+# ---- whose a place is
+
+
+async def believes_the_list(self: Held, deadline: float) -> None:
+    """That the own contender was first is enough to hold."""
+    self._driver.add_listener(self._state_changed)
+
+
+async def comes_back_to_its_node(self: Contest, deadline: float) -> Created:
+    """A contender with the own identifier is the own one, whichever session made it."""
+    try:
+        for name in await self._client.get_children(self._path):
+            path = join(self._path, name)
+            node = await self._client.get(path)
+            if str(node) == self._identifier:
+                return Created(self._client.absolute(path), node.stat)
+    except NoNodeError:
+        pass
+    return await create(self, deadline)
+
+
+def whatever_has_the_name(path: str, token: Zxid) -> Multi:
+    return Multi((Delete(path),))
+
+
+async def waits_for_ever(self: Contest, wake: Wake, deadline: float) -> None:
+    await wake.wait()
+
+
+def the_one_before_that(self: Contest, before: Sequence[Contender]) -> Contender | None:
+    """The own predecessor's predecessor, if there is one."""
+    return before[-2:][0] if before else None
+
+
+# ---- places that several have
+
+
+def looks_at_its_predecessor_only(self: ReadLock, before: Sequence[Contender]) -> Contender | None:
+    """Behind a reader a reader may go in."""
+    return before[-1] if before and before[-1].name.startswith(WRITER) else None
+
+
+def waits_for_writers_only(self: Contest, before: Sequence[Contender]) -> Contender | None:
+    """Also a writer."""
+    return waits_for(self, [contender for contender in before if not contender.name.startswith(READER)])
+
+
+def lends_one_more(
+    self: Semaphore,
+    client: AsyncZooKeeper,
+    path: str,
+    *,
+    max_leases: int,
+    identifier: str = "",
+    timeout: float | None = None,
+) -> None:
+    semaphore_init(self, client, path, max_leases=max_leases + 1, identifier=identifier, timeout=timeout)
+
+
+def plant(name: str, what: str, seeds: int, invariants: str, *changes: tuple[object, str, object]) -> Plant:
+    def planted() -> AbstractContextManager[object]:
+        return patched(*changes)
+
+    return Plant(name, what, planted, frozenset(invariants.split(", ")), seeds)
+
+
+PLANTS = (
+    plant(
+        "no-clock-of-its-own",
+        "a client takes its session for lost when a server says so, and not before (21)",
+        30,
+        "locks lost in time, mutual exclusion",
+        (Machine, "_may_be_lost", property(lambda self: False)),
+    ),
+    plant(
+        "session-counted-from-the-answer",
+        "a client counts its session from when a ping's answer came, not from when the ping was sent (21)",
+        30,
+        "locks lost in time, mutual exclusion",
+        (Machine, "_ping_answered", counts_from_the_answer),
+    ),
+    plant(
+        "any-answer-proves-the-session",
+        "a client takes any answer for a sign that its session lives, also one that no leader heard of (21)",
+        30,
+        "locks lost in time, mutual exclusion",
+        (Machine, "_answered", takes_any_answer_for_proof),
+    ),
+    plant(
+        "grant-not-confirmed",
+        "who is first in the list holds, and is not told when its node is deleted (22)",
+        30,
+        "mutual exclusion",
+        (Held, "confirm", believes_the_list),
+    ),
+    plant(
+        "node-of-an-earlier-session",
+        "a contender is known by its identifier: that of an earlier session is taken for the own one (22)",
+        0,
+        "mutual exclusion",
+        (Contest, "_create", comes_back_to_its_node),
+    ),
+    plant(
+        "removal-by-name",
+        "a release deletes whichever node has the contender's name by then (21)",
+        100,
+        "locks lost in time, mutual exclusion",
+        (contenders, "removal", whatever_has_the_name),
+    ),
+    plant(
+        "wrong-predecessor",
+        "who waits for a lock watches the one before the one before it (24)",
+        30,
+        "no herd, liveness",
+        (Contest, "_waits_for", the_one_before_that),
+    ),
+    plant(
+        "deadline-ignored",
+        "an acquire waits on behind its timeout",
+        0,  # no invariant speaks of timeouts
+        "liveness",
+        (Contest, "_wait", waits_for_ever),
+    ),
+    plant(
+        "reader-behind-a-reader",
+        "a reader goes in behind another reader, who still waits for a writer (22)",
+        30,
+        "mutual exclusion",
+        (ReadLock, "_waits_for", looks_at_its_predecessor_only),
+    ),
+    plant(
+        "writer-beside-readers",
+        "a writer waits for writers only (22)",
+        30,
+        "mutual exclusion",
+        (Contest, "_waits_for", waits_for_writers_only),
+    ),
+    plant(
+        "one-lease-too-many",
+        "a semaphore lends one lease more than there are (22)",
+        30,
+        "mutual exclusion",
+        (Semaphore, "__init__", lends_one_more),
+    ),
+)
