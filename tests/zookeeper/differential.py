@@ -1,0 +1,430 @@
+"""The same steps of several clients against two services that speak ZooKeeper's protocol, and what both answered in a
+form that can be compared: times are checked and left out, zxids and sessions become ranks.
+
+A step is a call, raw bytes, or something that happens to a connection. After each one every connection is pinged, so
+that all that the step brought about has arrived before the next one.
+"""
+
+import socket
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from struct import Struct
+from typing import assert_never
+
+from zk.model.errors import APIError, Code
+from zk.model.events import WatchEvent
+from zk.model.record import SessionId, Zxid, record
+from zk.model.replies import (
+    AclReply,
+    Body,
+    ChildrenReply,
+    ConnectReply,
+    Created,
+    DataReply,
+    MultiReply,
+    PathsReply,
+    Reply,
+    StatReply,
+)
+from zk.model.requests import AddAuth, Call, ClientRequest, CloseSession, Connect, Create, Delete, GetChildren, Ping
+from zk.model.stat import Stat
+from zk.server.config import Address
+from zk.tree.acl import digest_identity
+from zk.wire.framing import ProtocolError
+from zk.wire.zookeeper.client import ClientConnection
+from zk.wire.zookeeper.numbers import OpCode
+
+TIMEOUT_S = 5.0
+SLOTS = 3
+_HEAD = Struct(">iqi")  # xid, zxid, error code
+_STAT = Struct(">qqqqiiiqiiq")
+_WITH_STAT = (
+    OpCode.EXISTS,
+    OpCode.GET_DATA,
+    OpCode.SET_DATA,
+    OpCode.GET_ACL,
+    OpCode.SET_ACL,
+    OpCode.GET_CHILDREN2,
+    OpCode.CREATE2,
+    OpCode.CREATE_CONTAINER,
+    OpCode.CREATE_TTL,
+)
+SUPER = b"super:secret"
+SUPER_DIGEST = digest_identity(SUPER).id
+
+# ---- what can be done
+
+
+@record
+class Ask:
+    """Client `slot` makes a call, and waits for what comes of it."""
+
+    slot: int
+    request: ClientRequest
+
+
+@record
+class AskAll:
+    """Client `slot` makes these calls without waiting in between."""
+
+    slot: int
+    requests: tuple[ClientRequest, ...]
+
+
+@record
+class Raw:
+    """Client `slot` sends a frame with a call's head and this record, whatever it is."""
+
+    slot: int
+    opcode: int
+    record: bytes
+
+
+@record
+class Bytes:
+    """Client `slot` sends these bytes, whatever they are."""
+
+    slot: int
+    data: bytes
+
+
+@record
+class Vanish:
+    """The connection of client `slot` is gone; its session stays."""
+
+    slot: int
+
+
+@record
+class Attach:
+    """Client `slot` comes back with its session. `seen` is a share of the greatest zxid it has seen: 1 for all of it,
+    0 for nothing. With `secret_right` false it has another password."""
+
+    slot: int
+    timeout_ms: int = 10_000
+    seen: float = 1.0
+    secret_right: bool = True
+
+
+@record
+class Renew:
+    """Client `slot` opens a new session; its old connection, if any, is gone, and the old session is closed."""
+
+    slot: int
+    timeout_ms: int = 10_000
+
+
+Step = Ask | AskAll | Raw | Bytes | Vanish | Attach | Renew
+
+
+@record
+class RawReply:
+    """The answer to a raw frame."""
+
+    xid: int
+    zxid: Zxid
+    code: int
+    record: bytes
+    stat: Stat | None = None  # which the record ended with
+
+
+@record
+class Ended:
+    """The server closed the connection."""
+
+
+@record
+class Silent:
+    """Nothing came, not even the answer to the ping."""
+
+
+@record
+class Odd:
+    """Something came that is no answer."""
+
+    reason: str
+
+
+Heard = Reply | RawReply | WatchEvent | Ended | Silent | Odd
+Transcript = list[tuple[tuple[int, Heard], ...]]
+"""For each step: what was heard, by whom, in order for each client."""
+
+
+# ---- one client
+
+
+class Client:
+    """One connection after the other to one server, and the session that lives on between them."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._socket: socket.socket | None = None
+        self._wire = ClientConnection()
+        self._xid = 0
+        self._raw: dict[int, int] = {}  # opcodes of raw frames that wait for answers, by xid
+        self._unfinished = b""
+        self.session_id = SessionId(0)
+        self.secret = bytes(16)
+        self.seen_zxid = Zxid(0)
+
+    @property
+    def connected(self) -> bool:
+        return self._socket is not None
+
+    def connect(self, request: Connect) -> list[Heard]:
+        self.vanish()
+        self._wire = ClientConnection()
+        self._unfinished = b""
+        self._raw.clear()
+        self._socket = socket.create_connection((self._address.host, self._address.port), TIMEOUT_S)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._send(self._wire.call(Call(0, request)))
+        heard = self._hear_until(0)
+        for item in heard:
+            if isinstance(item, Reply) and isinstance(item.body, ConnectReply):
+                self.session_id, self.secret = item.body.session_id, item.body.secret
+        return heard
+
+    def vanish(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def ask(self, *requests: ClientRequest) -> list[Heard]:
+        if self._socket is None:
+            return []
+        sent = b""
+        for request in requests:
+            self._xid += 1
+            sent += self._wire.call(Call(self._xid, request))
+        self._send(sent)
+        if isinstance(requests[-1], CloseSession):
+            return self._hear_until(None)
+        return self.hear()
+
+    def raw(self, opcode: int, record: bytes) -> list[Heard]:
+        if self._socket is None:
+            return []
+        self._xid += 1
+        self._raw[self._xid] = opcode
+        self._send(Struct(">iii").pack(8 + len(record), self._xid, opcode) + record)
+        heard = self.hear()
+        if any(isinstance(item, RawReply) and item.code == Code.UNIMPLEMENTED for item in heard):
+            heard += self._hear_until(None)
+        return heard
+
+    def plain(self, data: bytes) -> list[Heard]:
+        if self._socket is None:
+            return []
+        self._send(data)
+        return self.hear()
+
+    def hear(self) -> list[Heard]:
+        """All that has come, or comes, before the answer to a ping sent now."""
+        if self._socket is None:
+            return []
+        self._xid += 1
+        self._send(self._wire.call(Call(self._xid, Ping())))
+        heard = self._hear_until(self._xid)
+        return [item for item in heard if not (isinstance(item, Reply) and item.xid == self._xid)]
+
+    def _send(self, data: bytes) -> None:
+        assert self._socket is not None
+        with suppress(OSError):  # its end is heard of by whoever reads
+            self._socket.sendall(data)
+
+    def _hear_until(self, xid: int | None) -> list[Heard]:
+        """All that comes up to the answer to call `xid`, or up to the end."""
+        heard: list[Heard] = []
+        while self._socket is not None:
+            try:
+                data = self._socket.recv(1 << 20)
+            except TimeoutError:
+                self.vanish()
+                return [*heard, Silent()]
+            except OSError:
+                data = b""
+            if not data:
+                self.vanish()
+                return [*heard, Ended()]
+            try:
+                for item in self._items(data):
+                    if isinstance(item, Reply | RawReply):
+                        self.seen_zxid = max(self.seen_zxid, item.zxid)
+                    heard.append(item)
+            except ProtocolError as error:
+                self.vanish()
+                return [*heard, Odd(error.reason)]
+            if any(isinstance(item, Reply) and item.xid == xid for item in heard):
+                return heard
+        return heard
+
+    def _items(self, data: bytes) -> Iterator[Heard]:
+        """Answers to raw frames are taken out by their xids; all else is the connection's to understand."""
+        data = self._unfinished + data
+        while len(data) >= 4 and len(data) >= (end := 4 + int.from_bytes(data[:4])):
+            frame, data = data[:end], data[end:]
+            if self._raw and len(frame) >= 4 + _HEAD.size:
+                xid, zxid, code = _HEAD.unpack_from(frame, 4)
+                if xid in self._raw:
+                    yield _raw_reply(xid, Zxid(zxid), code, frame[4 + _HEAD.size :], self._raw.pop(xid))
+                    continue
+            yield from self._wire.receive(frame)
+        self._unfinished = data
+
+
+def _raw_reply(xid: int, zxid: Zxid, code: int, body: bytes, opcode: int) -> RawReply:
+    if opcode in _WITH_STAT and len(body) >= _STAT.size:
+        end = len(body) - _STAT.size
+        return RawReply(xid, zxid, code, body[:end], Stat._make(_STAT.unpack_from(body, end)))
+    return RawReply(xid, zxid, code, body)
+
+
+# ---- one side
+
+
+class Side:
+    """A service under test, and its clients."""
+
+    def __init__(self, name: str, addresses: Sequence[Address]) -> None:
+        self.name = name
+        self._addresses = addresses
+        self._admin = Client(addresses[0])
+        self._admin.connect(Connect(SessionId(0), bytes(16), 40_000))
+        self._admin.ask(AddAuth("digest", SUPER))
+
+    def run(self, steps: Sequence[Step], base: str) -> Transcript:
+        """Make a node for the steps to work below, carry them out, and clean up."""
+        self._admin.ask(Create(base, b""))
+        clients = [Client(self._addresses[slot % len(self._addresses)]) for slot in range(SLOTS)]
+        sessions: dict[SessionId, int] = {}
+        transcript: Transcript = []
+        try:
+            for client in clients:
+                client.connect(Connect(SessionId(0), bytes(16), 10_000))
+                sessions[client.session_id] = len(sessions) + 1
+            for step in steps:
+                heard = [(step.slot, item) for item in _perform(clients[step.slot], step)]
+                sessions.setdefault(clients[step.slot].session_id, len(sessions) + 1)
+                for slot, client in enumerate(clients):
+                    if slot != step.slot:
+                        heard += [(slot, item) for item in client.hear()]
+                transcript.append(tuple(heard))
+        finally:
+            for client in clients:
+                client.ask(CloseSession())
+                client.vanish()
+            self.delete(base)
+        return _Normal(transcript, sessions).transcript
+
+    def delete(self, path: str) -> None:
+        """With all below it, by nobody's leave."""
+        [answer] = self._admin.ask(GetChildren(path))
+        assert isinstance(answer, Reply), answer
+        if isinstance(answer.body, ChildrenReply):
+            for name in answer.body.names:
+                self.delete(f"{path}/{name}")
+        self._admin.ask(Delete(path))
+
+    def close(self) -> None:
+        self._admin.ask(CloseSession())
+        self._admin.vanish()
+
+
+def _perform(client: Client, step: Step) -> list[Heard]:
+    match step:
+        case Ask(_, request):
+            return client.ask(request)
+        case AskAll(_, requests):
+            return client.ask(*requests)
+        case Raw(_, opcode, record):
+            return client.raw(opcode, record)
+        case Bytes(_, data):
+            return client.plain(data)
+        case Vanish():
+            client.vanish()
+            return []
+        case Attach(_, timeout_ms, seen, secret_right):
+            secret = client.secret if secret_right else bytes([client.secret[0] ^ 1]) + client.secret[1:]
+            seen_zxid = Zxid(int(client.seen_zxid * seen))
+            return [*client.connect(Connect(client.session_id, secret, timeout_ms, seen_zxid)), *client.hear()]
+        case Renew(_, timeout_ms):
+            client.ask(CloseSession())
+            return client.connect(Connect(SessionId(0), bytes(16), timeout_ms))
+        case _:
+            assert_never(step)
+
+
+# ---- what can be compared
+
+
+class _Normal:
+    """A transcript whose zxids are ranks among those of stats, and whose sessions are the numbers of their coming."""
+
+    def __init__(self, transcript: Transcript, sessions: Mapping[SessionId, int]) -> None:
+        self._sessions = sessions
+        self._times: dict[int, int] = {}  # of a transaction
+        self._zxids: list[int] = []
+        found: set[int] = set()
+        for stat in _stats(transcript):
+            for zxid, time_ms in ((stat.czxid, stat.ctime), (stat.mzxid, stat.mtime)):
+                assert self._times.setdefault(zxid, time_ms) == time_ms, f"two times of {zxid:#x}"
+            found.update((stat.czxid, stat.mzxid, stat.pzxid))
+        self._zxids = sorted(found)
+        self.transcript = [tuple((slot, self._heard(item)) for slot, item in heard) for heard in transcript]
+
+    def _rank(self, zxid: int) -> Zxid:
+        return Zxid(bisect_right(self._zxids, zxid))
+
+    def _heard(self, item: Heard) -> Heard:
+        match item:
+            case Reply(xid, zxid, body):
+                return Reply(xid, self._rank(zxid), self._body(body))
+            case RawReply(xid, zxid, code, record, stat):
+                return RawReply(xid, self._rank(zxid), code, record, stat and self._stat(stat))
+            case WatchEvent(type, path, _):
+                return WatchEvent(type, path, Zxid(0))
+            case _:
+                return item
+
+    def _body(self, body: Body | APIError) -> Body | APIError:
+        """Refusals are compared by their codes: what they say besides is made up by the client."""
+        match body:
+            case APIError():
+                return type(body)()
+            case ConnectReply(_, _, timeout_ms):
+                return ConnectReply(SessionId(0), b"", timeout_ms)
+            case ChildrenReply(names, stat):
+                return ChildrenReply(tuple(sorted(names)), self._stat(stat))
+            case PathsReply(paths):
+                return PathsReply(tuple(sorted(paths)))
+            case MultiReply(results):
+                return MultiReply(tuple(self._body(result) for result in results))
+            case Created() | StatReply() | DataReply() | AclReply():
+                return replace(body, stat=self._stat(body.stat))
+            case _:
+                return body
+
+    def _stat(self, stat: Stat) -> Stat:
+        return stat._replace(
+            czxid=self._rank(stat.czxid),
+            mzxid=self._rank(stat.mzxid),
+            pzxid=self._rank(stat.pzxid),
+            ctime=0,
+            mtime=0,
+            ephemeral_owner=SessionId(self._sessions.get(stat.ephemeral_owner, stat.ephemeral_owner)),
+        )
+
+
+def _stats(transcript: Transcript) -> Iterator[Stat]:
+    for heard in transcript:
+        for _, item in heard:
+            if isinstance(item, RawReply) and item.stat is not None:
+                yield item.stat
+            elif isinstance(item, Reply):
+                bodies = item.body.results if isinstance(item.body, MultiReply) else (item.body,)
+                for body in bodies:
+                    if isinstance(body, Created | StatReply | DataReply | AclReply | ChildrenReply):
+                        yield body.stat
