@@ -71,8 +71,7 @@ CONNECT_REQUEST_BYTES_MIN = 28
 """Protocol version, last zxid, timeout, session id, and the length of a password that may be null."""
 
 SECRET_BYTES = 16
-EXPIRED_SECRET = bytes(SECRET_BYTES)
-"""The password in the answer to a client whose session is over."""
+"""A session's password; in the answer to a client whose session is over, so many zeroes."""
 
 FRAME_HEAD_BYTES = 4
 REPLY_HEAD_BYTES = 16

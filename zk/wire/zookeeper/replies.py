@@ -10,7 +10,7 @@ from struct import Struct
 from typing import Any
 
 from zk.model.acl import Identity
-from zk.model.errors import APIError, Code, SessionExpiredError
+from zk.model.errors import APIError, BadArgumentsError, Code, NoNodeError, SessionExpiredError
 from zk.model.events import WatchEvent
 from zk.model.record import SessionId
 from zk.model.replies import (
@@ -24,6 +24,7 @@ from zk.model.replies import (
     IdentitiesReply,
     MultiReply,
     PathsReply,
+    SaslReply,
     StatReply,
 )
 from zk.model.stat import Stat
@@ -53,7 +54,7 @@ def refusal(xid: int, zxid: int, body: Body | APIError) -> bytes:
 def data(xid: int, zxid: int, body: Body | APIError) -> bytes:
     """Of getData."""
     if type(body) is not Znode:
-        return refusal(xid, zxid, body)
+        return unreadable(xid, zxid, body)
     tail = body.zookeeper_tail
     if tail is None:
         tail = body.zookeeper_tail = buffer_bytes(body.data) + stat_bytes(body.stat)
@@ -68,10 +69,15 @@ def done(xid: int, zxid: int, body: Body | APIError) -> bytes:
 
 
 def stat(xid: int, zxid: int, body: Body | APIError) -> bytes:
-    """Of exists, setData and setACL."""
+    """Of setData and setACL."""
     if isinstance(body, StatReply):
         return _head_and_stat(_HEAD_AND_STAT, xid, zxid, 0, *_fitting(body.stat))
     return refusal(xid, zxid, body)
+
+
+def found(xid: int, zxid: int, body: Body | APIError) -> bytes:
+    """Of exists."""
+    return stat(xid, zxid, body) if isinstance(body, StatReply) else unreadable(xid, zxid, body)
 
 
 def created_path(xid: int, zxid: int, body: Body | APIError) -> bytes:
@@ -92,10 +98,27 @@ def authenticated(xid: int, zxid: int, body: Body | APIError) -> bytes:
     return done(xid, 0, body)
 
 
-def _answer(record: Callable[[Any], bytes]) -> Encoder:
+def sasl_token(xid: int, zxid: int, body: Body | APIError) -> bytes:
+    """Of SASL: the one refusal that has a record."""
+    code, token = (body.code, None) if isinstance(body, APIError) else (Code.OK, _token(body))
+    record = buffer_bytes(token)
+    return _head(_HEAD + len(record), xid, 0, code) + record
+
+
+def _token(body: Body) -> bytes | None:
+    assert isinstance(body, SaslReply), f"an answer nobody asked for: {body!r}"
+    return body.token
+
+
+def unreadable(xid: int, zxid: int, body: Body | APIError) -> bytes:
+    """The refusal of a read: here, what can be no path is a node that does not exist, as in ZooKeeper."""
+    return refusal(xid, zxid, NoNodeError() if isinstance(body, BadArgumentsError) else body)
+
+
+def _answer(record: Callable[[Any], bytes], refuse: Encoder = refusal) -> Encoder:
     def encode(xid: int, zxid: int, body: Body | APIError) -> bytes:
         if isinstance(body, APIError):
-            return refusal(xid, zxid, body)
+            return refuse(xid, zxid, body)
         encoded = record(body)
         return _head(_HEAD + len(encoded), xid, zxid, 0) + encoded
 
@@ -136,10 +159,10 @@ def _identities(body: IdentitiesReply) -> bytes:
 
 
 created = _answer(_created)
-names = _answer(_names)
-names_and_stat = _answer(_names_and_stat)
-acl = _answer(_acl)
-count = _answer(_count)
+names = _answer(_names, unreadable)
+names_and_stat = _answer(_names_and_stat, unreadable)
+acl = _answer(_acl, unreadable)
+count = _answer(_count, unreadable)
 paths = _answer(_paths)
 identities = _answer(_identities)
 watch_added = _answer(lambda body: int32_bytes(Code.OK))
@@ -167,7 +190,7 @@ def connected(old_client: bool) -> Encoder:
         if not isinstance(body, ConnectReply):
             return b""
         answer = _connect_head(0, body.timeout_ms, body.session_id) + buffer_bytes(body.secret)
-        return buffer_bytes(answer if old_client else answer + flag_bytes(False))
+        return buffer_bytes(answer if old_client else answer + flag_bytes(body.read_only))
 
     return encode
 

@@ -44,6 +44,7 @@ from zk.model.requests import (
     Operation,
     Ping,
     RemoveWatches,
+    Sasl,
     SetAcl,
     SetData,
     SetWatches,
@@ -82,8 +83,10 @@ def connect(record: bytes) -> Asked:
     except MarshallingError as error:
         raise ProtocolError(f"the connection does not begin with a connect request: {error.hint}") from error
     secret = secret[: SECRET_BYTES + 1]  # one that is too long is as wrong if it is not kept whole
-    request = Connect(SessionId(session_id), secret, max(timeout_ms, 0), Zxid(max(last_zxid, 0)))
-    return Call(0, request), replies.connected(old_client=reader.at_end)
+    old_client = reader.at_end
+    read_only = not old_client and reader.flag()
+    request = Connect(SessionId(session_id), secret, max(timeout_ms, 0), Zxid(max(last_zxid, 0)), read_only)
+    return Call(0, request), replies.connected(old_client)
 
 
 class RequestDecoder:
@@ -102,7 +105,7 @@ class RequestDecoder:
             OpCode.CREATE_CONTAINER: (self._create_container, replies.created),
             OpCode.CREATE_TTL: (self._create_ttl, replies.created),
             OpCode.DELETE: (self._delete, replies.done),
-            OpCode.EXISTS: (self._exists, replies.stat),
+            OpCode.EXISTS: (self._exists, replies.found),
             OpCode.GET_DATA: (self._get_data, replies.data),
             OpCode.SET_DATA: (self._set_data, replies.stat),
             OpCode.GET_ACL: (self._get_acl, replies.acl),
@@ -116,6 +119,7 @@ class RequestDecoder:
             OpCode.REMOVE_WATCHES: (self._remove_watches, replies.done),
             OpCode.DELETE_CONTAINER: (self._delete_container, replies.refusal),
             OpCode.AUTH: (self._auth, replies.authenticated),
+            OpCode.SASL: (self._sasl, replies.sasl_token),
             OpCode.SET_WATCHES: (self._set_watches, replies.done),
             OpCode.SET_WATCHES2: (self._set_watches2, replies.done),
             OpCode.GET_EPHEMERALS: (self._get_ephemerals, replies.paths),
@@ -258,14 +262,22 @@ class RequestDecoder:
     def _auth(self, reader: Reader) -> AddAuth:
         try:
             reader.int32()  # a type, which was never used
-            scheme, credential = reader.text() or "", reader.buffer() or b""
+            scheme, credential = reader.text(), reader.buffer()
         except MarshallingError as error:
             raise ProtocolError(f"malformed auth packet: {error.hint}") from error
+        if scheme is None or credential is None:
+            raise AuthFailedError("", "an auth packet has a scheme and a credential")
         if len(credential) > CREDENTIAL_BYTES_MAX:
             raise AuthFailedError(
                 "", f"the credential has {len(credential)} bytes; the limit is {CREDENTIAL_BYTES_MAX}"
             )
         return AddAuth(scheme, credential)
+
+    def _sasl(self, reader: Reader) -> Sasl:
+        try:
+            return Sasl(reader.buffer() or b"")
+        except MarshallingError as error:
+            raise ProtocolError(f"malformed SASL packet: {error.hint}") from error
 
     def _reconfig(self, reader: Reader) -> ClientRequest:
         for _ in ("joining", "leaving", "new members"):
