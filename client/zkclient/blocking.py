@@ -369,6 +369,12 @@ class ZooKeeper(ThreadClient):
         """Several reads at one instant: data for each GetData, sorted names for each GetChildren, or its error."""
         return immediately(self._operations.multi_read(operations, read=read, at_least=at_least, timeout=timeout))
 
+    def remove_all_watches(self, path: str) -> None:
+        """Take back all one-shot watches of this client at `path`. Each is called a last time, with an event of type
+        DATA_WATCH_REMOVED or CHILD_WATCH_REMOVED; so recipes that watch there look again, and watch again. Raises
+        NoWatcherError if there are none. Streams are ended by their `close`."""
+        immediately(self._operations.remove_all_watches(path))
+
     def DataWatch(self, path: str, func: DataFunction | None = None) -> DataWatch:
         """See `zkclient.DataWatch`."""
         return DataWatch(self, path, func)

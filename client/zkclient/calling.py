@@ -68,6 +68,10 @@ class Caller(ABC):
     def abandon(self, waiter: Waiter) -> None:
         """The caller goes; the outcome may have come just now. What was sent goes on."""
 
+    @abstractmethod
+    async def remove_watches(self, path: str) -> bool:
+        """Take back all one-shot watches at `path`. Whether there were any."""
+
     async def finish_call(self, waiter: Waiter) -> Reply:
         """Wait for the outcome. Raises what the machine says, or the refusal in the answer. Cancelling is possible at
         any time."""

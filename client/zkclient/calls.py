@@ -18,6 +18,9 @@ from zk.model.requests import (
     CloseSession,
     Create,
     Delete,
+    Exists,
+    GetChildren,
+    GetData,
     Multi,
     SetAcl,
     SetData,
@@ -123,6 +126,13 @@ class Calls:
         self._in_flight.append(pending)
         if pending.write and not pending.internal:
             self._writes.append(pending)
+
+    def watching(self, path: str) -> bool:
+        """Whether a read is under way that sets a one-shot watch at `path`."""
+        return any(
+            isinstance(request, Exists | GetData | GetChildren) and request.watch and request.path == path
+            for request in (pending.request for pending in self._in_flight)
+        )
 
     # ---- ending
 

@@ -168,6 +168,11 @@ class Driver(Caller):
         self.machine.unwatch(stream)
         self.kick()
 
+    async def remove_watches(self, path: str) -> bool:
+        removed = self.machine.remove_watches(path)
+        self.kick()
+        return removed
+
     def forget(self, stream: Stream) -> None:
         """Like `unwatch`, at the next opportunity. May be called from any thread, at any moment."""
         self._forgotten.append(stream)

@@ -46,6 +46,9 @@ IN_FLIGHT_MAX = 1_000  # calls sent and unanswered; well below what a server tak
 INSIST_MS = 500  # behind a refusal for the moment, before an insistent call is made again
 STABLE_MS = 1_000  # a connection that lived shorter than this counts as a failed attempt
 
+REMOVED = {WatcherType.DATA: EventType.DATA_WATCH_REMOVED, WatcherType.CHILDREN: EventType.CHILD_WATCH_REMOVED}
+"""What is told to whose watch was taken back."""
+
 # ---- actions
 
 
@@ -268,6 +271,20 @@ class Machine:
             recursive = stream.mode is WatchMode.RECURSIVE
             kind = WatcherType.RECURSIVE if recursive else WatcherType.PERSISTENT
             self._send_internal(RemoveWatches(stream.path, kind), None)
+
+    def remove_watches(self, path: str) -> bool:
+        """Take back all one-shot watchers at `path`: each is told so, and never anything else. Whether there were any.
+
+        The server is told too, unless it might take that for the watch of a read that is under way.
+        """
+        removed = self.watchers.remove_one_shots(path)
+        for kind, token in removed:
+            told = WatchEvent(REMOVED[kind], path, self.last_zxid)
+            self._actions.append(Notify(token, told))
+        if self._phase is Phase.ATTACHED and not self._calls.watching(path):
+            for kind in dict(removed):
+                self._send_internal(RemoveWatches(path, kind), None)
+        return bool(removed)
 
     def close(self) -> None:
         """Drop everything, at once. To end the session properly, call CloseSession before."""

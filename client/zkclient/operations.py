@@ -57,6 +57,7 @@ from zkclient.errors import (
     NodeExistsError,
     NoNodeError,
     NotEmptyError,
+    NoWatcherError,
     ZKError,
     at_path,
 )
@@ -451,6 +452,14 @@ class Operations:
         reply = await self._read(request, timeout, read, at_least)
         assert isinstance(reply.body, MultiReply)
         return tuple(self._found(result, reply.zxid) for result in reply.body.results)
+
+    async def remove_all_watches(self, path: str) -> None:
+        """Take back all one-shot watches of this client at `path`. Each is called a last time, with an event of type
+        DATA_WATCH_REMOVED or CHILD_WATCH_REMOVED; so recipes that watch there look again, and watch again. Raises
+        NoWatcherError if there are none. Streams are ended by their `close`."""
+        full = self.absolute(path)
+        if not await self.caller.remove_watches(full):
+            raise NoWatcherError(path, "this client has no one-shot watch there")
 
     # ---- for recipes, and for threads
 

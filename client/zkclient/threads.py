@@ -397,6 +397,9 @@ class ThreadCaller(Caller):
         thread.post(enqueue, feeds=driver)
         return waiter
 
+    async def remove_watches(self, path: str) -> bool:
+        return self._session.run(self._session.client.driver.remove_watches(path))
+
     def abandon(self, waiter: Waiter) -> None:
         assert isinstance(waiter, ThreadWaiter)
         driver = self._session.client.driver

@@ -8,7 +8,7 @@ not of a create and delete that both fell between two connections (ZooKeeper's r
 from collections.abc import Callable, Iterator
 
 from zk.model.errors import ZKError
-from zk.model.events import EventType, WatchEvent, WatchMode
+from zk.model.events import EventType, WatcherType, WatchEvent, WatchMode
 from zk.model.record import Zxid
 from zk.model.requests import AddWatch, SetWatches
 
@@ -181,6 +181,11 @@ class Watchers:
         while path != "/":
             path = path[: path.rfind("/")] or "/"
             yield from recursive.get(path, ())
+
+    def remove_one_shots(self, path: str) -> list[tuple[WatcherType, Notified]]:
+        """Forget all one-shot watchers at `path`. Who they were, and of which type the server has their watch."""
+        kinds = ((WatcherType.DATA, self.data), (WatcherType.DATA, self.exist), (WatcherType.CHILDREN, self.child))
+        return [(kind, token) for kind, one_shots in kinds for token in one_shots.take(path, ZXID_MAX)]
 
     # ---- connections
 

@@ -16,6 +16,7 @@ from zkclient import (
     LockLost,
     NodeExistsError,
     NoNodeError,
+    NoWatcherError,
     OperationTimeoutError,
     State,
     TransactionFailed,
@@ -106,6 +107,15 @@ def test_a_callback_may_use_the_client(zk: ZooKeeper) -> None:
     zk.get("/a", watch=lambda event: seen.put((event, zk.get("/a").data)))
     zxid = zk.set("/a", "1").mzxid
     assert seen.get(timeout=10) == (WatchEvent(EventType.DATA_CHANGED, "/a", zxid), b"1")
+
+
+def test_a_watch_is_taken_back(zk: ZooKeeper) -> None:
+    seen: SimpleQueue[str] = SimpleQueue()
+    zk.get("/", watch=lambda event: seen.put(event.type.name))
+    zk.remove_all_watches("/")
+    assert (seen.get(timeout=5), zk.statistics().watches) == ("DATA_WATCH_REMOVED", 0)
+    with pytest.raises(NoWatcherError):
+        zk.remove_all_watches("/")
 
 
 def test_a_stream_blocks_until_there_is_an_event(zk: ZooKeeper) -> None:

@@ -22,6 +22,7 @@ from zkclient import (
     NodeExistsError,
     NoNodeError,
     NotEmptyError,
+    NoWatcherError,
     OperationTimeoutError,
     State,
     TransactionFailed,
@@ -328,6 +329,50 @@ async def test_one_shot_watches_are_told_once(connect: Connect) -> None:
             ("children", EventType.CHILDREN_CHANGED, "/"),
             ("data", EventType.DATA_CHANGED, "/a"),
         ]
+
+
+async def test_watches_that_are_taken_back_hear_of_that_and_of_nothing_else(connect: Connect) -> None:
+    async with connect() as zk:
+        await in_corner(zk)
+        await zk.create("/a")
+        seen: list[tuple[EventType, str]] = []
+
+        def hear(event: WatchEvent) -> None:
+            seen.append((event.type, event.path))
+
+        await zk.get("/a", watch=hear)
+        await zk.get_children("/a", watch=hear)
+        await zk.get("/", watch=hear)
+        await zk.remove_all_watches("/a")
+        assert zk.statistics().watches == 1
+        await zk.set("/a", "1")
+        await zk.create("/a/b")
+        await zk.set("/", "1")
+        with pytest.raises(NoWatcherError) as refused:
+            await zk.remove_all_watches("/a")
+        assert refused.value.path == "/a"
+    assert seen == [
+        (EventType.DATA_WATCH_REMOVED, "/a"),
+        (EventType.CHILD_WATCH_REMOVED, "/a"),
+        (EventType.DATA_CHANGED, "/"),
+    ]
+
+
+async def test_a_lock_survives_that_its_watches_are_taken_back(connect: Connect) -> None:
+    async with connect() as zk, connect() as other:
+        await in_corner(zk)
+        async with anyio.create_task_group() as tasks:
+            holder = await other.Lock("/lock").acquire()
+            waiter = zk.Lock("/lock")
+            tasks.start_soon(waiter.acquire)
+            while zk.statistics().watches == 0:
+                await zk.sync()
+            await zk.remove_all_watches(holder.path)
+            while zk.statistics().watches == 0:
+                await zk.sync()
+            await other.delete(holder.path)
+        assert len(await zk.get_children("/lock")) == 1
+        await waiter.release()
 
 
 async def test_a_failing_callback_harms_nobody_else(connect: Connect, caplog: pytest.LogCaptureFixture) -> None:

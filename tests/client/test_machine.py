@@ -708,6 +708,33 @@ def test_a_one_shot_watch_is_told_once(attached: World) -> None:
     assert attached.events == [("data", event)]
 
 
+def test_watches_that_are_taken_back_are_the_servers_no_more(attached: World) -> None:
+    attached.call("get", GetData("/a", watch=True), watch=attached.hear("data"))
+    attached.call("children", GetChildren("/a", watch=True), watch=attached.hear("children"))
+    attached.answer(attached.received(), body=StatReply(STAT))
+    assert attached.machine.remove_watches("/a")
+    assert not attached.machine.remove_watches("/a")
+    attached.perform()
+    assert attached.requests() == [RemoveWatches("/a", WatcherType.DATA), RemoveWatches("/a", WatcherType.CHILDREN)]
+    attached.reply(WatchEvent(EventType.DELETED, "/a", Zxid(6)))
+    assert attached.events == [
+        ("data", WatchEvent(EventType.DATA_WATCH_REMOVED, "/a", Zxid(5))),
+        ("children", WatchEvent(EventType.CHILD_WATCH_REMOVED, "/a", Zxid(5))),
+    ]
+
+
+def test_the_server_keeps_a_watch_that_a_read_under_way_may_have_set(attached: World) -> None:
+    attached.call("one", GetData("/a", watch=True), watch=attached.hear("one"))
+    attached.answer(attached.received(), body=StatReply(STAT))
+    attached.call("two", GetData("/a", watch=True), watch=attached.hear("two"))
+    assert attached.machine.remove_watches("/a")
+    [read] = attached.received()
+    attached.answer([read], body=StatReply(STAT))
+    event = WatchEvent(EventType.DATA_CHANGED, "/a", Zxid(6))
+    attached.reply(event)
+    assert attached.events == [("one", WatchEvent(EventType.DATA_WATCH_REMOVED, "/a", Zxid(5))), ("two", event)]
+
+
 @pytest.mark.parametrize(
     ("request_", "body", "is_set"),
     [
