@@ -7,9 +7,10 @@ from zk.model.acl import Identity
 from zk.model.errors import APIError
 from zk.model.events import WatchEvent
 from zk.model.record import ConnectionId, SessionId, Zxid
-from zk.model.replies import Body, Reply
+from zk.model.replies import DONE, Body, Reply
 from zk.model.requests import Call
 from zk.model.session import Session
+from zk.wire.sasl import DigestMd5
 
 ANY_ZXID = Zxid(0)
 
@@ -18,7 +19,7 @@ class Pending:
     """A call that can't be answered yet: it waits for its turn, for its write to be applied, or for a zxid to be
     reached."""
 
-    __slots__ = ("at_least", "body", "call", "n", "zxid")
+    __slots__ = ("at_least", "body", "call", "done", "n", "zxid")
 
     def __init__(
         self, call: Call, n: int = 0, at_least: Zxid | None = ANY_ZXID, body: Body | APIError | None = None
@@ -27,6 +28,7 @@ class Pending:
         self.n = n  # of a write: its number in this connection
         self.at_least = at_least  # of a read: not before this zxid is applied; None: not known yet
         self.body = body  # the answer, once it is known
+        self.done: Body = DONE  # of a write: what is answered where the tree says Done
         self.zxid = Zxid(0)  # the answer's zxid, if it is not the server's last applied one at the time of sending
 
 
@@ -46,6 +48,7 @@ class Client:
         "n",
         "nonce",
         "queue",
+        "sasl",
         "session",
         "session_id",
         "unsent",
@@ -67,6 +70,7 @@ class Client:
         self.writes: deque[Pending] = deque()  # the writes among them
         self.items: list[Reply | WatchEvent] = []  # to be sent at the end of this step
         self.later: list[WatchEvent] = []  # what the request being carried out tells behind its own answer
+        self.sasl: DigestMd5 | None = None  # the exchange under way, or over
         self.closed = False
 
     @property

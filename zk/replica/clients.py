@@ -5,6 +5,7 @@ it that they were applied. It never touches the engine. Guarantee that is built 
 and watch events) follows the one order of the log, and its calls are answered in the order in which they came.
 """
 
+from base64 import b64encode
 from collections.abc import Callable, Iterable
 from typing import Any, get_args
 
@@ -20,7 +21,7 @@ from zk.model.errors import (
 )
 from zk.model.events import EventType, WatchEvent
 from zk.model.record import ConnectionId, ServerId, SessionId, Zxid
-from zk.model.replies import DONE, Body, ConnectReply, Reply, StatusReply
+from zk.model.replies import DONE, Body, ConnectReply, Reply, SaslReply, StatusReply
 from zk.model.requests import (
     AddAuth,
     AddWatch,
@@ -41,6 +42,7 @@ from zk.model.requests import (
     OpenSession,
     Ping,
     RemoveWatches,
+    Sasl,
     SetWatches,
     Sync,
     TreeRead,
@@ -59,6 +61,7 @@ from zk.tree.history import ChangeHistory
 from zk.tree.tree import Applied, Tree
 from zk.tree.watches import WatchTable
 from zk.wire import txn as txn_codec
+from zk.wire.sasl import NONCE_BYTES, DigestMd5
 
 _READ = int(Perms.READ)
 _WATCHING_READS = (GetData, Exists, GetChildren)
@@ -105,6 +108,7 @@ class Clients:
             Sync: self._take_confirmed,
             Ping: self._take_confirmed,
             AddAuth: self._take_credential,
+            Sasl: self._take_sasl,
         }
 
     # ---- connections
@@ -194,13 +198,14 @@ class Clients:
         client.queue.append(Pending(call))
         self._advance(client)
 
-    def _take_write(self, client: Client, call: Call, request: ClientWrite) -> None:
+    def _take_write(self, client: Client, call: Call, request: ClientWrite, done: Body = DONE) -> None:
         if self.disk_low and type(request) is not CloseSession:
             self._refuse_unless_done(client, call)
             return
         client.n += 1
         client.unsent += 1
         pending = Pending(call, client.n)
+        pending.done = done
         client.queue.append(pending)
         client.writes.append(pending)
         txn = Txn(self.wall_ms, client.session_id, client.generation, client.n, call.xid, call.floor, request)
@@ -227,6 +232,23 @@ class Clients:
             self._take_write(client, call, Authenticate(identities))
         else:
             self._queue_answer(client, call, DONE)
+
+    def _take_sasl(self, client: Client, call: Call, request: Sasl) -> None:
+        """A server without users says so without a refusal, as ZooKeeper's do: the client goes on as nobody."""
+        users = self._config.sasl_users
+        if not users:
+            self._queue_answer(client, call, SaslReply(None))
+        elif client.sasl is None:
+            client.sasl = DigestMd5(b64encode(self._chance.randbytes(NONCE_BYTES)).decode(), users)
+            self._queue_answer(client, call, SaslReply(client.sasl.challenge))
+        else:
+            try:
+                proved = client.sasl.accept(request.token)
+            except AuthFailedError as error:
+                self._queue_answer(client, call, error)
+            else:
+                user = Identity("sasl", proved.user)
+                self._take_write(client, call, Authenticate((user,)), SaslReply(proved.token))
 
     def _queue_answer(self, client: Client, call: Call, body: Body | APIError) -> None:
         """Answer here and now, but in its turn."""
@@ -413,7 +435,7 @@ class Clients:
             return
         pending = client.writes.popleft()
         assert pending.n == txn.n, "a write was applied out of its turn"
-        pending.body = applied.body
+        pending.body = pending.done if applied.body is DONE else applied.body
         pending.zxid = applied.zxid
         if not applied.closed:  # else the session ends with this write, and so does the queue
             self._advance(client)
