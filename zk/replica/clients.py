@@ -49,6 +49,7 @@ from zk.model.requests import (
     Txn,
     Write,
 )
+from zk.model.session import Session
 from zk.replica.client import ANY_ZXID, Client, Pending
 from zk.replica.config import ReplicaConfig
 from zk.replica.events import Answer, CloseClient, Effect
@@ -135,6 +136,11 @@ class Clients:
     def close_all(self, reason: str) -> None:
         for client in list(self._by_connection.values()):
             self._close(client, reason)
+
+    def session_of(self, connection: ConnectionId) -> Session | None:
+        """The session that this connection holds."""
+        client = self._by_connection.get(connection)
+        return None if client is None else client.session
 
     @property
     def connections(self) -> int:

@@ -48,6 +48,12 @@ class SessionClocks:
         for session_id in self._last_heard_ms:
             self._last_heard_ms[session_id] += pause_ms
 
+    def deadlines(self) -> dict[SessionId, int]:
+        """When each session's time is over, if it stays silent."""
+        return {
+            session_id: heard_ms + self._timeout_ms[session_id] for session_id, heard_ms in self._last_heard_ms.items()
+        }
+
     def due(self, now_ms: int) -> list[SessionId]:
         """Sessions whose time is over. Each is named once for each timeout that it stays silent."""
         heap = self._heap

@@ -35,6 +35,11 @@ class Digests:
         """This server's digest at `zxid`; "" if it is not known."""
         return self._at.get(zxid, {}).get(self._server_id, "")
 
+    @property
+    def kept(self) -> dict[Zxid, str]:
+        """All of this server's that it still knows, oldest first."""
+        return {zxid: at[self._server_id] for zxid, at in self._at.items()}
+
     def minority(self, zxid: Zxid, configs: Sequence[frozenset[ServerId]]) -> list[ServerId]:
         """The servers whose digest at `zxid` is another than that of a quorum; none while no quorum agrees."""
         at = self._at.get(zxid, {})

@@ -58,6 +58,15 @@ class PeerRead:
     token: int
 
 
+class ProposalSizes:
+    """Bytes of the transactions that were applied, for the operator; -1: there was none."""
+
+    __slots__ = ("largest", "last", "smallest")
+
+    def __init__(self) -> None:
+        self.last = self.smallest = self.largest = -1
+
+
 def _in_frames(bodies: list[bytes]) -> Iterator[tuple[bytes, ...]]:
     """The same bodies in the same order, cut into runs of at most FORWARD_BYTES_MAX."""
     run: list[bytes] = []
@@ -109,6 +118,7 @@ class Replica:
         self._differed_at = Zxid(0)  # where another server's tree was last found to be another
         self._drifted_at: Zxid | None = None  # where this leader's tree was found to be the wrong one
 
+        self.proposal_sizes = ProposalSizes()
         self._snapshots = SnapshotJobs(config.snapshot_nodes_per_slice)
         self._txns_since_snapshot = 0
         self._bytes_since_snapshot = 0
@@ -139,6 +149,16 @@ class Replica:
             digest=self.tree.digest(),
             version=self._config.version,
         )
+
+    @property
+    def session_deadlines(self) -> dict[SessionId, int]:
+        """When each session's time is over, in local monotonic milliseconds; only a leader knows."""
+        return {} if self._clocks is None else self._clocks.deadlines()
+
+    @property
+    def digests(self) -> dict[Zxid, str]:
+        """The tree's last digests, by the zxids at which the servers compare them."""
+        return self._digests.kept
 
     # ---- events
 
@@ -240,6 +260,7 @@ class Replica:
     def _deliver(self, entries: Sequence[engine.Delivered]) -> None:
         clients = self.clients
         apply = self.tree.apply
+        sizes = self.proposal_sizes
         for entry in entries:
             token = entry.token
             txn = token if isinstance(token, Txn) else txn_codec.decode(entry.payload)
@@ -254,7 +275,13 @@ class Replica:
                 self._warn_of_quotas(applied.over_quota)
             if counter_of(entry.zxid) % self._config.digest_every_txns == 0:
                 self._digests.mine(entry.zxid, self.tree.digest())
-            self._bytes_since_snapshot += len(entry.payload)
+            size = len(entry.payload)
+            self._bytes_since_snapshot += size
+            sizes.last = size
+            if size > sizes.largest:
+                sizes.largest = size
+            if size < sizes.smallest or sizes.smallest < 0:
+                sizes.smallest = size
         self._txns_since_snapshot += len(entries)
         if self._snapshot_is_due and not self._snapshots.own_under_way:
             self._txns_since_snapshot = self._bytes_since_snapshot = 0

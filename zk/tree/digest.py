@@ -85,12 +85,16 @@ def combined(znodes: int, sessions: Iterable[Session]) -> str:
 
 
 class ZnodesSum:
-    """Keeps `znodes_sum` of a mapping that changes: note what is touched in `changed`, settle at leisure."""
+    """Keeps `znodes_sum` of a mapping that changes: note what is touched in `changed`, settle at leisure.
 
-    __slots__ = ("_sum", "changed")
+    `bytes` is how much the settled znodes hold: their paths, in characters, and their data.
+    """
 
-    def __init__(self, settled: int) -> None:
+    __slots__ = ("_sum", "bytes", "changed")
+
+    def __init__(self, settled: int, size_bytes: int) -> None:
         self._sum = settled
+        self.bytes = size_bytes
         self.changed: dict[str, Znode | None] = {}  # path -> the znode that is still in the sum, None: none is
 
     def settle(self, znodes: Mapping[str, Znode], at_most: int | None = None) -> int:
@@ -104,8 +108,10 @@ class ZnodesSum:
             if new is not old:
                 if old is not None:
                     total -= znode_hash(path, old)
+                    self.bytes -= len(path) + len(old.data)
                 if new is not None:
                     total += znode_hash(path, new)
+                    self.bytes += len(path) + len(new.data)
         if not changed:
             changed.clear()  # popping leaves a large table standing; this gives it back
         self._sum = total % _MODULUS

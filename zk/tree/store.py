@@ -76,7 +76,7 @@ class Store:
         self.children: Children = {}
         self.ephemerals: dict[SessionId, dict[str, None]] = {}
         self.reap_index = ReapIndex()
-        self.sum = ZnodesSum(settled_sum)
+        self.sum = ZnodesSum(settled_sum, sum(len(path) + len(znode.data) for path, znode in znodes.items()))
         self._sorted: dict[str, list[str]] = {}
         self._journal: list[tuple[str, Znode | None]] | None = None
         self._acls: dict[tuple[Acl, ...], tuple[Acl, ...]] = {}

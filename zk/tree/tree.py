@@ -5,7 +5,7 @@ Applying is a pure function of the state and the transaction: no clock, no chanc
 result like any other. Read on in writes.py, sessions.py and reads.py; how the znodes are kept stands in store.py.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from zk.model.acl import Identity
@@ -158,6 +158,19 @@ class Tree:
         if type(request) is GetData:  # by far the most frequent
             return reads.get_data(self._store, request, identities)
         return reads.read(self._store, request, session_id, identities)
+
+    # ---- figures
+
+    @property
+    def ephemerals(self) -> Mapping[SessionId, Collection[str]]:
+        """The paths of the ephemerals, by the sessions that have some. For reading."""
+        return self._store.ephemerals
+
+    @property
+    def data_bytes(self) -> int:
+        """What the znodes hold: their paths, in characters, and their data."""
+        self._store.sum.settle(self.znodes)
+        return self._store.sum.bytes
 
     # ---- the state as a whole
 

@@ -60,6 +60,10 @@ class WatchTable:
         """How many watches the connection holds."""
         return len(self._held.get(connection, ()))
 
+    def by_connection(self) -> dict[ConnectionId, list[str]]:
+        """The paths that each connection watches, in whatever ways."""
+        return {connection: list(dict.fromkeys(path for _, path in held)) for connection, held in self._held.items()}
+
     # ---- setting and removing
 
     def add(self, connection: ConnectionId, kind: Kind, path: str) -> None:
