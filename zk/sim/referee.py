@@ -122,6 +122,7 @@ class _Contest:
     claims: dict[Zxid, Claim] = field(default_factory=dict)
     marked: set[Zxid] = field(default_factory=set)  # contenders that somebody is about to delete
     deleted: dict[Zxid, Zxid] = field(default_factory=dict)  # those of them that were, and when
+    robbed: set[SessionId] = field(default_factory=set)  # whose they were
 
     @property
     def queue(self) -> tuple[Place, ...]:
@@ -174,6 +175,7 @@ class Referee:
     def mark(self, contest: str, place: Place) -> None:
         """Somebody is about to delete this contender: no holder can know that before it is told."""
         self._contests[contest].marked.add(place.token)
+        self._contests[contest].robbed.add(place.owner)
 
     def _read_queue(self, path: str) -> tuple[Place, ...]:
         tree = self._witness.tree
@@ -263,8 +265,8 @@ class Referee:
         parent, _, name = request.path.rpartition("/")
         path, name = (request.path, "") if request.path in self._contests else (parent, name)
         contest = self._contests.get(path)
-        if contest is None:
-            return
+        if contest is None or session in contest.robbed:
+            return  # it may take the node of a new queue for the one that it waited for: numbers begin anew
         rules = contest.rules
         index = bisect_right(contest.queues, reply.zxid, key=lambda entry: entry[0]) - 1
         queue = contest.queues[index][1]

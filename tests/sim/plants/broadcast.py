@@ -4,13 +4,15 @@ R1 … R17 are the rules, (1) … (20) the invariants, of docs/correctness.md. S
 the production code, so that without the one alone nothing goes wrong: then both are taken away, and it is said so.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, MutableMapping, Sequence
 from dataclasses import replace
+from types import SimpleNamespace
 
 from zk.broadcast import engine
+from zk.broadcast.engine import Propose
 from zk.broadcast.messages import Ack, AckEpoch, Join, Message, NewEpoch, Poll, Proposal
 from zk.broadcast.quorum import committed_zxid, has_quorum
-from zk.broadcast.records import Entry, EpochEnds, Record, Recovered, Truncate
+from zk.broadcast.records import Entry, EntryKind, EpochEnds, Record, Recovered, Truncate
 from zk.broadcast.zab import confirmation, leading, streams, zab
 from zk.broadcast.zab.config import ZabConfig
 from zk.broadcast.zab.election import Candidate, answer_poll, consider_candidate
@@ -28,6 +30,9 @@ from zk.sim.plant import patched
 
 Configs = Sequence[frozenset[ServerId]]
 
+deliver = Node.deliver
+on_propose = Leading.on_propose
+replicate = Leading._replicate
 on_proposal = Following.on_proposal
 on_join = Leading.on_join
 advance = Leading._advance
@@ -208,6 +213,42 @@ def keeps_what_the_old_connection_had(self: Zab, event: engine.Event) -> Move | 
     return take(self, event)
 
 
+# ---- what is delivered, and to whom
+
+
+def replicates_twice(self: Leading, entries: tuple[Entry, ...]) -> None:
+    """Each transaction is followed by itself."""
+    if entries[0].kind is EntryKind.TXN:
+        twice = [entry for entry in entries for _ in range(2)]
+        entries = tuple(replace(entry, zxid=Zxid(entries[0].zxid + place)) for place, entry in enumerate(twice))
+    replicate(self, entries)
+
+
+def mixes_up_whose_it_was(self: Leading, event: Propose) -> Move | None:
+    """The payloads of a batch go out in another order than the tokens."""
+    payloads = [payload for payload, _ in event.proposals]
+    tokens = [token for _, token in reversed(event.proposals)]
+    return on_propose(self, Propose(tuple(zip(payloads, tokens, strict=True))))
+
+
+def proposes_backwards(self: Leading, event: Propose) -> Move | None:
+    return on_propose(self, Propose(tuple(reversed(event.proposals))))
+
+
+def delivers_what_its_disk_lacks(self: Node, tokens: MutableMapping[Zxid, engine.Token]) -> None:
+    durability = self.durability
+    self.durability = SimpleNamespace(zxid=self.history.last)  # type: ignore[assignment]  # all that is asked of it
+    deliver(self, tokens)
+    self.durability = durability
+
+
+def delivers_all_but_the_first(self: Node, tokens: MutableMapping[Zxid, engine.Token]) -> None:
+    """Of several that are committed together."""
+    deliver(self, tokens)
+    if self.effects and isinstance(self.effects[-1], engine.Deliver) and len(self.effects[-1].entries) > 2:
+        self.effects[-1] = engine.Deliver(self.effects[-1].entries[1:])
+
+
 # ---- leadership in time (R11, R12, R13)
 
 
@@ -386,6 +427,41 @@ PLANTS = (
         0,  # not within 3,000
         (Node, "nonce", always_the_same_nonce),
         (Zab, "_received", takes_messages_of_old_connections),
+    ),
+    plant(
+        "replicated-twice",
+        "a leader puts each transaction into the log twice",
+        "integrity",
+        5,
+        (Leading, "_replicate", replicates_twice),
+    ),
+    plant(
+        "outcomes-mixed-up",
+        "of several that propose together each is told what became of another's",
+        "tokens",
+        20,
+        (Leading, "on_propose", mixes_up_whose_it_was),
+    ),
+    plant(
+        "proposed-backwards",
+        "several transactions that are proposed together are ordered the other way round",
+        "primary order",
+        20,
+        (Leading, "on_propose", proposes_backwards),
+    ),
+    plant(
+        "delivered-before-its-fsync",
+        "a server delivers what is committed, though its own disk does not have it yet",
+        "delivered <= durable",
+        20,
+        (Node, "deliver", delivers_what_its_disk_lacks),
+    ),
+    plant(
+        "delivered-with-a-hole",
+        "of several transactions that are committed together a server does not deliver the first",
+        "zxid order, agreement, tokens",
+        20,
+        (Node, "deliver", delivers_all_but_the_first),
     ),
     plant(
         "no-implicit-connection-end",

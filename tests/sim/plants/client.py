@@ -9,21 +9,24 @@ from contextlib import AbstractContextManager
 from zkclient import AsyncZooKeeper
 from zkclient.machine import Machine
 from zkclient.recipes import contenders
-from zkclient.recipes.contenders import Contender, Contest, Held, Wake
+from zkclient.recipes.contenders import Contender, Contest, Held, Wake, in_order
+from zkclient.recipes.election import Election
 from zkclient.recipes.readwritelock import READER, WRITER, ReadLock
 from zkclient.recipes.semaphore import Semaphore
+from zkclient.watchers import Notified
 
 from zk.model.errors import NoNodeError
 from zk.model.paths import join
 from zk.model.record import Zxid
 from zk.model.replies import Created, Reply
-from zk.model.requests import Delete, Multi
+from zk.model.requests import Check, Delete, Multi
 from zk.sim import Plant
 from zk.sim.plant import patched
 
 answered = Machine._answered
 create = Contest._create
 ping_answered = Machine._ping_answered
+term = Election._term
 waits_for = Contest._waits_for
 semaphore_init = Semaphore.__init__
 
@@ -75,6 +78,24 @@ async def waits_for_ever(self: Contest, wake: Wake, deadline: float) -> None:
 def the_one_before_that(self: Contest, before: Sequence[Contender]) -> Contender | None:
     """The own predecessor's predecessor, if there is one."""
     return before[-2:][0] if before else None
+
+
+# ---- what others see of it
+
+
+async def takes_the_last_for_the_leader(self: Election, watch: Notified | None) -> tuple[Zxid, str | None]:
+    contenders = in_order(await self._client.get_children(self._path))
+    if not contenders:
+        return await term(self, watch)
+    try:
+        node = await self._client.get(join(self._path, contenders[-1].name), watch=watch)
+    except NoNodeError:
+        return await takes_the_last_for_the_leader(self, watch)
+    return node.stat.czxid, str(node)
+
+
+def proves_nothing(self: Held) -> Check:
+    return Check("/")
 
 
 # ---- places that several have
@@ -149,7 +170,7 @@ PLANTS = (
         "removal-by-name",
         "a release deletes whichever node has the contender's name by then (21)",
         100,
-        "locks lost in time, mutual exclusion",
+        "locks lost in time, mutual exclusion, no herd",
         (contenders, "removal", whatever_has_the_name),
     ),
     plant(
@@ -165,6 +186,20 @@ PLANTS = (
         0,  # no invariant speaks of timeouts
         "liveness",
         (Contest, "_wait", waits_for_ever),
+    ),
+    plant(
+        "last-candidate-taken-for-the-leader",
+        "who observes an election is told of candidates (25)",
+        30,
+        "observed leaders",
+        (Election, "_term", takes_the_last_for_the_leader),
+    ),
+    plant(
+        "guard-proves-nothing",
+        "a transaction goes through though the lock that guards it is lost (23)",
+        0,
+        "guarded writes",
+        (Held, "proof", proves_nothing),
     ),
     plant(
         "reader-behind-a-reader",

@@ -6,10 +6,11 @@ from dataclasses import replace
 
 from zk.broadcast import engine
 from zk.model.acl import Acl
-from zk.model.errors import ThrottledError
+from zk.model.errors import APIError, ThrottledError
 from zk.model.peering import Heard
-from zk.model.record import ConnectionId, ServerId, Zxid
-from zk.model.requests import AttachSession, Call, OpenSession, Ping, Sync, TreeRead, Txn
+from zk.model.record import ConnectionId, ServerId, SessionId, Zxid
+from zk.model.replies import Body
+from zk.model.requests import AttachSession, Call, Connect, OpenSession, Ping, Sync, TreeRead, Txn
 from zk.model.session import Session
 from zk.model.znode import Znode
 from zk.replica.client import ANY_ZXID, Client, Pending
@@ -24,6 +25,8 @@ from zk.tree import writes
 from zk.tree.reaping import is_reapable
 from zk.tree.tree import Applied, Tree
 
+answer = Clients._answer
+attach = Clients._attach
 clocks_init = SessionClocks.__init__
 confirmed = LinearizableReads.confirmed
 deliver = Replica._deliver
@@ -65,7 +68,7 @@ def forgets_answers_at_once(self: Clients, connection: ConnectionId, calls: Sequ
 
 
 def refuses_done_or_not(self: Clients, client: Client, call: Call) -> None:
-    self._queue_refusal(client, call, ThrottledError())
+    self._queue_answer(client, call, ThrottledError())
 
 
 # ---- reads
@@ -87,7 +90,15 @@ def reads_any_state(self: Clients, client: Client, call: Call, request: TreeRead
     take_read(self, client, replace(call, at_least=ANY_ZXID), request)
 
 
+def names_the_state_before(self: Clients, client: Client, xid: int, body: Body | APIError, zxid: Zxid) -> None:
+    answer(self, client, xid, body, Zxid(zxid - 1) if isinstance(body, Znode) else zxid)
+
+
 # ---- sessions
+
+
+def opens_another(self: Clients, client: Client, call: Call, request: Connect) -> None:
+    attach(self, client, call, replace(request, session_id=SessionId(0)))
 
 
 def keeps_who_has_moved(self: Clients, client: Client) -> None:
@@ -205,6 +216,20 @@ PLANTS = (
         10,
         (Clients, "_take_read", reads_any_state),
         (Clients, "_queue_read", asks_for_any_state),
+    ),
+    plant(
+        "read-names-an-older-state",
+        "a read is said to be of the state before the one that it shows",
+        "monotonic reads, reads, watches, causal reads, linearizable reads",
+        10,
+        (Clients, "_answer", names_the_state_before),
+    ),
+    plant(
+        "another-session",
+        "a client that comes back is given another session than its own",
+        "sessions",
+        10,
+        (Clients, "_attach", opens_another),
     ),
     plant(
         "moved-session-still-served",

@@ -8,7 +8,7 @@ from inspect import signature
 from typing import Any
 
 from zk.model import paths
-from zk.model.acl import Identity
+from zk.model.acl import Acl, Identity
 from zk.model.errors import SessionExpiredError
 from zk.model.events import EventType, WatchEvent
 from zk.model.record import ConnectionId, Zxid
@@ -158,6 +158,14 @@ def counts_from_nothing(self: Quotas, znodes: Mapping[str, Znode], children: Chi
     quotas_init(self, znodes, children)
     for quota in self.roots.values():
         quota.count = quota.bytes = 0
+
+
+def forbids_nothing(self: Store, path: str, more_count: int, more_bytes: int) -> None:
+    """There is always room for more."""
+
+
+def permits_all(acl: tuple[Acl, ...], perms: int, identities: Sequence[Identity]) -> bool:
+    return True
 
 
 # ---- reads
@@ -344,6 +352,20 @@ PLANTS = (
         "equal digests, equal states, halt",
         20,
         (Quotas, "__init__", counts_from_nothing),
+    ),
+    plant(
+        "quota-not-kept",
+        "a hard quota forbids nothing",
+        "quotas",
+        20,
+        (Store, "check_quota", forbids_nothing),
+    ),
+    plant(
+        "no-permission-needed",
+        "whoever wants to create a node may",
+        "access",
+        20,
+        (writes, "permitted", permits_all),
     ),
     plant(
         "page-skips-a-node",

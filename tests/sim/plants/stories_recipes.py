@@ -163,6 +163,18 @@ def a_release_that_is_refused_for_the_moment_is_done_later() -> None:
         assert contenders(s) == []
 
 
+def a_guarded_write_of_a_holder_that_does_not_know_of_its_loss_is_refused() -> None:
+    with Scenario(contests=LOCK) as s:
+        one = s.app()
+        held = one.do(one.zk.Lock(PATH).acquire())
+        one.do(one.zk.create("/guarded", b""))
+        one.darken_ms(200)
+        s.client().multi(*map(Delete, contenders(s)))
+        writing = one.begin(one.zk.transaction(guard=held).set("/guarded", b"1").commit())
+        s.run_until(writing.done)
+        assert isinstance(writing.exception(), LockLost)
+
+
 # ---- those who wait
 
 
@@ -239,6 +251,7 @@ STORIES: Mapping[str, Sequence[Story]] = {
     "body-runs-on": (a_body_whose_lock_is_lost_does_not_run_on,),
     "node-of-an-earlier-session": (a_process_that_begins_anew_does_not_hold_by_the_node_that_it_had_before,),
     "removal-by-name": (a_release_removes_nobody_elses_node_of_the_same_name,),
+    "guard-proves-nothing": (a_guarded_write_of_a_holder_that_does_not_know_of_its_loss_is_refused,),
     "release-asked-once": (a_release_that_is_refused_for_the_moment_is_done_later,),
     "vanished-path": (a_waiter_whose_path_is_deleted_hears_that_its_node_was,),
     "deadline-ignored": (a_waiter_gives_up_in_time_and_leaves_nothing,),
