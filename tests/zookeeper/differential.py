@@ -6,8 +6,8 @@ that all that the step brought about has arrived before the next one.
 """
 
 import socket
-from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from bisect import bisect_right, insort
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from struct import Struct
@@ -23,12 +23,24 @@ from zk.model.replies import (
     ConnectReply,
     Created,
     DataReply,
+    IdentitiesReply,
     MultiReply,
     PathsReply,
     Reply,
     StatReply,
 )
-from zk.model.requests import AddAuth, Call, ClientRequest, CloseSession, Connect, Create, Delete, GetChildren, Ping
+from zk.model.requests import (
+    AddAuth,
+    Call,
+    ClientRequest,
+    CloseSession,
+    Connect,
+    Create,
+    Delete,
+    GetChildren,
+    Ping,
+    SetWatches,
+)
 from zk.model.stat import Stat
 from zk.server.config import Address
 from zk.tree.acl import digest_identity
@@ -167,6 +179,7 @@ class Client:
         self._unfinished = b""
         self.session_id = SessionId(0)
         self.secret = bytes(16)
+        self.credentials: list[AddAuth] = []  # of the session
         self.seen_zxid = Zxid(0)
 
     @property
@@ -196,10 +209,17 @@ class Client:
         if self._socket is None:
             return []
         sent = b""
+        set_again: set[int] = set()
         for request in requests:
+            if isinstance(request, AddAuth) and request not in self.credentials:
+                self.credentials.append(request)
             self._xid += 1
             sent += self._wire.call(Call(self._xid, request))
+            if isinstance(request, SetWatches):
+                set_again.add(self._xid)
         self._send(sent)
+        if set_again:
+            return _told_behind(set_again, self.hear())
         if isinstance(requests[-1], CloseSession):
             return self._hear_until(None)
         return self.hear()
@@ -273,6 +293,18 @@ class Client:
                     continue
             yield from self._wire.receive(frame)
         self._unfinished = data
+
+
+def _told_behind(set_again: Collection[int], heard: Sequence[Heard]) -> list[Heard]:
+    """ZooKeeper tells what a SetWatches finds before it answers it, this service behind that."""
+    ordered: list[Heard] = []
+    for item in heard:
+        at = len(ordered)
+        if isinstance(item, Reply) and item.xid in set_again:
+            while at and isinstance(ordered[at - 1], WatchEvent):
+                at -= 1
+        ordered.insert(at, item)
+    return ordered
 
 
 def _raw_reply(xid: int, zxid: Zxid, code: int, body: bytes, opcode: int) -> RawReply:
@@ -349,9 +381,15 @@ def _perform(client: Client, step: Step) -> list[Heard]:
         case Attach(_, timeout_ms, seen, secret_right):
             secret = client.secret if secret_right else bytes([client.secret[0] ^ 1]) + client.secret[1:]
             seen_zxid = Zxid(int(client.seen_zxid * seen))
-            return [*client.connect(Connect(client.session_id, secret, timeout_ms, seen_zxid)), *client.hear()]
+            heard = client.connect(Connect(client.session_id, secret, timeout_ms, seen_zxid))
+            for credential in tuple(
+                client.credentials
+            ):  # as clients do: in ZooKeeper the connection has the identities
+                client.ask(credential)
+            return [*heard, *client.hear()]
         case Renew(_, timeout_ms):
             client.ask(CloseSession())
+            client.credentials.clear()
             return client.connect(Connect(SessionId(0), bytes(16), timeout_ms))
         case _:
             assert_never(step)
@@ -361,29 +399,33 @@ def _perform(client: Client, step: Step) -> list[Heard]:
 
 
 class _Normal:
-    """A transcript whose zxids are ranks among those of stats, and whose sessions are the numbers of their coming."""
+    """A transcript whose zxids are ranks among those that stats have told by then, and whose sessions are the numbers
+    of their coming."""
 
     def __init__(self, transcript: Transcript, sessions: Mapping[SessionId, int]) -> None:
         self._sessions = sessions
         self._times: dict[int, int] = {}  # of a transaction
-        self._zxids: list[int] = []
-        found: set[int] = set()
-        for stat in _stats(transcript):
-            for zxid, time_ms in ((stat.czxid, stat.ctime), (stat.mzxid, stat.mtime)):
-                assert self._times.setdefault(zxid, time_ms) == time_ms, f"two times of {zxid:#x}"
-            found.update((stat.czxid, stat.mzxid, stat.pzxid))
-        self._zxids = sorted(found)
+        self._zxids: list[int] = []  # told so far, in order
         self.transcript = [tuple((slot, self._heard(item)) for slot, item in heard) for heard in transcript]
+
+    def _learn(self, stat: Stat) -> None:
+        for zxid, time_ms in ((stat.czxid, stat.ctime), (stat.mzxid, stat.mtime)):
+            assert self._times.setdefault(zxid, time_ms) == time_ms, f"two times of {zxid:#x}"
+        for zxid in (stat.czxid, stat.mzxid, stat.pzxid):
+            if zxid not in self._zxids:
+                insort(self._zxids, zxid)
 
     def _rank(self, zxid: int) -> Zxid:
         return Zxid(bisect_right(self._zxids, zxid))
 
     def _heard(self, item: Heard) -> Heard:
+        for stat in _stats(item):
+            self._learn(stat)
         match item:
             case Reply(xid, zxid, body):
                 return Reply(xid, self._rank(zxid), self._body(body))
-            case RawReply(xid, zxid, code, record, stat):
-                return RawReply(xid, self._rank(zxid), code, record, stat and self._stat(stat))
+            case RawReply(xid, zxid, code, record, told):
+                return RawReply(xid, self._rank(zxid), code, record, told and self._stat(told))
             case WatchEvent(type, path, _):
                 return WatchEvent(type, path, Zxid(0))
             case _:
@@ -400,6 +442,8 @@ class _Normal:
                 return ChildrenReply(tuple(sorted(names)), self._stat(stat))
             case PathsReply(paths):
                 return PathsReply(tuple(sorted(paths)))
+            case IdentitiesReply(identities):
+                return IdentitiesReply(tuple(sorted(identities, key=str)))
             case MultiReply(results):
                 return MultiReply(tuple(self._body(result) for result in results))
             case Created() | StatReply() | DataReply() | AclReply():
@@ -418,13 +462,11 @@ class _Normal:
         )
 
 
-def _stats(transcript: Transcript) -> Iterator[Stat]:
-    for heard in transcript:
-        for _, item in heard:
-            if isinstance(item, RawReply) and item.stat is not None:
-                yield item.stat
-            elif isinstance(item, Reply):
-                bodies = item.body.results if isinstance(item.body, MultiReply) else (item.body,)
-                for body in bodies:
-                    if isinstance(body, Created | StatReply | DataReply | AclReply | ChildrenReply):
-                        yield body.stat
+def _stats(item: Heard) -> Iterator[Stat]:
+    if isinstance(item, RawReply) and item.stat is not None:
+        yield item.stat
+    elif isinstance(item, Reply):
+        bodies = item.body.results if isinstance(item.body, MultiReply) else (item.body,)
+        for body in bodies:
+            if isinstance(body, Created | StatReply | DataReply | AclReply | ChildrenReply):
+                yield body.stat
