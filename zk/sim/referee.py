@@ -272,7 +272,9 @@ class Referee:
         queue = contest.queues[index][1]
         own = [index for index, place in enumerate(queue) if place.owner == session]
         if name:
-            (watched,) = (index for index, place in enumerate(queue) if place.name == name)
+            watched = next((index for index, place in enumerate(queue) if place.name == name), -1)
+            if watched < 0:
+                self.world.fail("reads", f"session {session:#x} is shown {request.path} at {zxid_text(reply.zxid)}")
             herd = all(watched not in (index, rules.waits_for(queue, index)) for index in own)
         else:
             herd = not any(rules.watches_all(index) for index in own)

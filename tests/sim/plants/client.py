@@ -141,14 +141,14 @@ PLANTS = (
     plant(
         "session-counted-from-the-answer",
         "a client counts its session from when a ping's answer came, not from when the ping was sent (21)",
-        30,
+        0,
         "locks lost in time, mutual exclusion",
         (Machine, "_ping_answered", counts_from_the_answer),
     ),
     plant(
         "any-answer-proves-the-session",
         "a client takes any answer for a sign that its session lives, also one that no leader heard of (21)",
-        30,
+        60,
         "locks lost in time, mutual exclusion",
         (Machine, "_answered", takes_any_answer_for_proof),
     ),
@@ -169,7 +169,7 @@ PLANTS = (
     plant(
         "removal-by-name",
         "a release deletes whichever node has the contender's name by then (21)",
-        100,
+        30,
         "locks lost in time, mutual exclusion, no herd",
         (contenders, "removal", whatever_has_the_name),
     ),
@@ -204,14 +204,14 @@ PLANTS = (
     plant(
         "reader-behind-a-reader",
         "a reader goes in behind another reader, who still waits for a writer (22)",
-        30,
+        60,
         "mutual exclusion",
         (ReadLock, "_waits_for", looks_at_its_predecessor_only),
     ),
     plant(
         "writer-beside-readers",
         "a writer waits for writers only (22)",
-        30,
+        60,
         "mutual exclusion",
         (Contest, "_waits_for", waits_for_writers_only),
     ),
