@@ -18,6 +18,9 @@ _LONG = Struct(">q")
 NULL = b"\xff\xff\xff\xff"
 """A buffer, a text or a vector that is null."""
 
+_int_at = _INT.unpack_from
+_long_at = _LONG.unpack_from
+
 # ---- encoding
 
 int32_bytes: Callable[[int], bytes] = _INT.pack
@@ -73,7 +76,7 @@ class Reader:
         at = self.at
         self.at = at + 4
         try:
-            value: int = _INT.unpack_from(self._data, at)[0]
+            value: int = _int_at(self._data, at)[0]
         except error:
             raise _cut(at) from None
         return value
@@ -82,7 +85,7 @@ class Reader:
         at = self.at
         self.at = at + 8
         try:
-            value: int = _LONG.unpack_from(self._data, at)[0]
+            value: int = _long_at(self._data, at)[0]
         except error:
             raise _cut(at) from None
         return value
@@ -112,19 +115,24 @@ class Reader:
 
     def buffer(self) -> bytes | None:
         """The bytes; None for null."""
-        length = self.int32()
-        if length == -1:
+        data, begin = self._data, self.at + 4
+        try:
+            length: int = _int_at(data, begin - 4)[0]
+        except error:
+            raise _cut(begin - 4) from None
+        end = begin + length
+        if not begin <= end <= self._end:
+            if length != -1:
+                raise MarshallingError("", f"a length of {length} at byte {begin - 4} of {self._end}")
+            self.at = begin
             return None
-        at = self.at
-        if not 0 <= length <= self._end - at:
-            raise MarshallingError("", f"a length of {length} at byte {at - 4}, where {self._end - at} bytes are left")
-        self.at = at + length
-        return self._data[at : at + length]
+        self.at = end
+        return data[begin:end]
 
     def text(self) -> str | None:
         """The text; None for null. What is not UTF-8 becomes U+FFFD, as in ZooKeeper: no path may hold that."""
         encoded = self.buffer()
-        return None if encoded is None else encoded.decode(errors="replace")
+        return None if encoded is None else encoded.decode("utf-8", "replace")
 
     def vector(self, item: Callable[[], T], item_bytes_min: int = 1) -> list[T] | None:
         """As many items as the vector says; None for null. `item_bytes_min`: what each occupies at the least, so that

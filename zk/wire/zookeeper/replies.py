@@ -126,7 +126,16 @@ def _answer(record: Callable[[Any], bytes], refuse: Encoder = refusal) -> Encode
 
 
 def _names(body: ChildrenReply) -> bytes:
-    return vector_bytes([text_bytes(name) for name in body.names])
+    """There may be a hundred thousand: for each of them, the less the better."""
+    encoded = [name.encode() for name in body.names]
+    try:
+        items = [_LENGTHS[len(name)] + name for name in encoded]
+    except IndexError:
+        items = [buffer_bytes(name) for name in encoded]
+    return int32_bytes(len(items)) + b"".join(items)
+
+
+_LENGTHS = [int32_bytes(length) for length in range(256)]
 
 
 def _names_and_stat(body: ChildrenReply) -> bytes:

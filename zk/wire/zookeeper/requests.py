@@ -170,28 +170,18 @@ class RequestDecoder:
 
     # ---- fields
 
-    def _text(self, reader: Reader, name: str = "path") -> str:
-        """A path, or another text of which nothing is known but that there must be one."""
-        text = reader.text()
-        if text is None:
-            raise MarshallingError("", f"{name} must not be null")
-        return text
-
     def _path(self, reader: Reader) -> str:
-        path = self._text(reader)
-        self._check_path(path)
+        path = _text(reader)
+        if len(path) > self._path_length_max:
+            raise self._long_path(path)
         return path
 
-    def _check_path(self, path: str) -> None:
-        if len(path) > self._path_length_max:
-            shown = path[:64] + "…"
-            raise BadArgumentsError(
-                shown, f"path has {len(path)} characters; path_length_max is {self._path_length_max}"
-            )
+    def _long_path(self, path: str) -> BadArgumentsError:
+        hint = f"path has {len(path)} characters; path_length_max is {self._path_length_max}"
+        return BadArgumentsError(path[:64] + "…", hint)
 
-    def _check_data(self, path: str, data: bytes) -> None:
-        if len(data) > self._data_bytes_max:
-            raise BadArgumentsError(path, f"data has {len(data)} bytes; data_bytes_max is {self._data_bytes_max}")
+    def _long_data(self, path: str, data_bytes: int) -> BadArgumentsError:
+        return BadArgumentsError(path, f"data has {data_bytes} bytes; data_bytes_max is {self._data_bytes_max}")
 
     def _acl(self, reader: Reader) -> tuple[Acl, ...]:
         """A null ACL is empty, and so refused when its turn comes."""
@@ -226,37 +216,45 @@ class RequestDecoder:
         return self._created(path, data, acl, flags, ttl_ms)
 
     def _create_fields(self, reader: Reader) -> tuple[str, bytes, tuple[Acl, ...], int]:
-        return self._text(reader), reader.buffer() or b"", self._acl(reader), reader.int32()
+        return _text(reader), reader.buffer() or b"", self._acl(reader), reader.int32()
 
     def _created(self, path: str, data: bytes, acl: tuple[Acl, ...], flags: int, ttl_ms: int = 0) -> Create:
-        self._check_path(path)
-        self._check_data(path, data)
-        self._check_acl(path, acl)
+        if len(path) > self._path_length_max:
+            raise self._long_path(path)
+        if len(data) > self._data_bytes_max:
+            raise self._long_data(path, len(data))
+        if acl is not OPEN_ACL:
+            self._check_acl(path, acl)
         mode = _MODES.get(flags)
         if mode is None:
             raise BadArgumentsError(path, f"the flags are {flags}; they must be from 0 to {max(_MODES)}")
         return Create(path, data, acl, mode, ttl_ms)
 
     def _delete(self, reader: Reader) -> Delete:
-        path, version = self._text(reader), reader.int32()
-        self._check_path(path)
+        path, version = _text(reader), reader.int32()
+        if len(path) > self._path_length_max:
+            raise self._long_path(path)
         return Delete(path, version)
 
     def _set_data(self, reader: Reader) -> SetData:
-        path, data, version = self._text(reader), reader.buffer() or b"", reader.int32()
-        self._check_path(path)
-        self._check_data(path, data)
+        path, data, version = _text(reader), reader.buffer() or b"", reader.int32()
+        if len(path) > self._path_length_max:
+            raise self._long_path(path)
+        if len(data) > self._data_bytes_max:
+            raise self._long_data(path, len(data))
         return SetData(path, data, version)
 
     def _set_acl(self, reader: Reader) -> SetAcl:
-        path, acl, version = self._text(reader), self._acl(reader), reader.int32()
-        self._check_path(path)
+        path, acl, version = _text(reader), self._acl(reader), reader.int32()
+        if len(path) > self._path_length_max:
+            raise self._long_path(path)
         self._check_acl(path, acl)
         return SetAcl(path, acl, version)
 
     def _check(self, reader: Reader) -> Check:
-        path, version = self._text(reader), reader.int32()
-        self._check_path(path)
+        path, version = _text(reader), reader.int32()
+        if len(path) > self._path_length_max:
+            raise self._long_path(path)
         return Check(path, version)
 
     def _auth(self, reader: Reader) -> AddAuth:
@@ -307,9 +305,9 @@ class RequestDecoder:
         if refused is not None:
             culprit, why = refused
             return Call(0, Malformed(why)), replies.refused_results(culprit, len(types))
-        self._check_data(
-            "", b"".join([operation.data for operation in operations if isinstance(operation, Create | SetData)])
-        )
+        data_bytes = sum(len(operation.data) for operation in operations if isinstance(operation, Create | SetData))
+        if data_bytes > self._data_bytes_max:
+            raise self._long_data("", data_bytes)
         return Call(0, Multi(tuple(operations))), replies.results(types)
 
     def _multi_read(self, reader: Reader) -> Asked:
@@ -375,6 +373,14 @@ class RequestDecoder:
         if found is None:
             raise MarshallingError("", "a list of paths must not be null")
         return tuple(found)
+
+
+def _text(reader: Reader) -> str:
+    """A path, whatever its length."""
+    path = reader.text()
+    if path is None:
+        raise MarshallingError("", "a path must not be null")
+    return path
 
 
 def _refused(op: int, error: APIError) -> Asked:
