@@ -1014,7 +1014,8 @@ class Queue(ItemsTwin[AsyncQueue]):
     `maybe_applied`.
 
     Consumers that wait are served in the order in which they came, as a rule: one that comes just when there is an item
-    may be faster.
+    may be faster. Where several consumers take items at the same time, and were in each other's way, each takes one of
+    the first 16; so a later item may come out a little before an earlier one.
     """
 
     def __init__(self, client: ZooKeeper, path: str) -> None:
@@ -1050,7 +1051,8 @@ class Queue(ItemsTwin[AsyncQueue]):
 
 
 class PriorityQueue(ItemsTwin[AsyncPriorityQueue]):
-    """A Queue of which the item with the lowest `priority` is taken first; of those with equal ones, the oldest.
+    """A Queue of which the item with the lowest `priority` is taken first; of those with equal ones, the oldest, as of
+    Queue.
 
     queue = zk.PriorityQueue("/queues/mail")
     queue.put("later", 500)
@@ -1100,7 +1102,8 @@ class WorkQueue(ItemsTwin[AsyncWorkQueue]):
     A worker claims an item, works on it, and acknowledges it. If it gives the item back, or its session ends, the item
     is delivered again; so work must be repeatable, or guarded by `task.token`. After `deliveries_max` deliveries that
     were not acknowledged an item goes to `dead_letters`; all users of a queue should say the same number. What is
-    acknowledged never comes back. The oldest items come first, but one that is given back comes before newer ones.
+    acknowledged never comes back. The oldest items come first, but one that is given back comes before newer ones, and
+    workers that were in each other's way claim one of the first 16.
     """
 
     def __init__(self, client: ZooKeeper, path: str, *, deliveries_max: int = 10) -> None:

@@ -88,6 +88,7 @@ class AsyncZooKeeper(Operations):
         credentials = tuple(_credential(*each) for each in auth)
         machine = Machine(found.servers, session_timeout_ms, chance, credentials)
         self._tasks: TaskGroup | None = None
+        self.chance: Chance = chance
         self.driver: Driver = Driver(machine, connect if tls is None else over_tls(connect, tls))
         super().__init__(self.driver, found.chroot, timeout)
 

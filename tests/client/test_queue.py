@@ -2,11 +2,13 @@
 
 from collections import Counter
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from random import Random
 
 import anyio
 import pytest
 from zkclient import AsyncZooKeeper, OperationTimeoutError, PriorityQueue, Queue
+from zkclient.recipes.queue import AMONG_MAX, Choice
 from zkclient.testing import Link
 
 from zk.server.testing import ServerProcess
@@ -14,6 +16,7 @@ from zk.server.testing import ServerProcess
 pytestmark = pytest.mark.anyio
 Connect = Callable[..., AsyncZooKeeper]
 PATH = "/queues/one"
+ITEMS = 200
 
 
 async def line(zk: AsyncZooKeeper) -> int:
@@ -86,6 +89,60 @@ async def test_a_long_queue_is_not_listed(connect: Connect) -> None:
         after = zk.statistics()
         assert (after.calls - before.calls) == 20
         assert (after.bytes_received - before.bytes_received) < 5_000
+
+
+# ---- many consumers
+
+
+async def test_consumers_get_out_of_each_others_way(connect: Connect) -> None:
+    async with AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(connect()) for _ in range(8)]
+        await clients[0].ensure_path("/")
+        async with anyio.create_task_group() as tasks:
+            for n in range(ITEMS):
+                tasks.start_soon(Queue(clients[0], PATH).put, str(n))
+        before = sum(zk.statistics().calls for zk in clients)
+        got: list[int] = []
+
+        async def drain(zk: AsyncZooKeeper) -> None:
+            queue = Queue(zk, PATH)
+            while (item := await queue.poll()) is not None:
+                got.append(int(item))
+
+        async with anyio.create_task_group() as tasks:
+            for zk in clients:
+                tasks.start_soon(drain, zk)
+        assert sorted(got) == list(range(ITEMS))
+        assert sum(zk.statistics().calls for zk in clients) - before < 5 * ITEMS  # 2 for each are needed
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_who_chooses_among_several_never_takes_the_less_urgent(connect: Connect, seed: int) -> None:
+    async with connect(chance=Random(seed)) as zk:
+        await zk.ensure_path("/")
+        queue = PriorityQueue(zk, PATH)
+        for n in range(20):
+            await queue.put(str(n), 2 if n < 10 else 1)
+        for _ in range(4):
+            queue._choice.missed()
+        got = [int(await queue.get()) for _ in range(20)]
+        assert (sorted(got[:10]), sorted(got[10:])) == (list(range(10, 20)), list(range(10)))
+        assert got[:10] != sorted(got[:10])
+        assert queue._choice.among == 1
+
+
+def test_whoever_was_slower_chooses_among_more_and_then_fewer() -> None:
+    choice = Choice(Random(0))
+    assert [choice.one_of("abc") for _ in range(9)] == ["a"] * 9
+    wide = []
+    for _ in range(6):
+        choice.missed()
+        wide.append(choice.among)
+    assert wide == [2, 4, 8, AMONG_MAX, AMONG_MAX, AMONG_MAX]
+    assert {choice.one_of("abc") for _ in range(99)} == set("abc")
+    for _ in range(20):
+        choice.took()
+    assert choice.among == 1
 
 
 # ---- waiting

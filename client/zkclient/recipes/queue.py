@@ -4,17 +4,20 @@ What makes them right, and cheap:
 
 - To take an item is to delete it, in a transaction that names the very node that was read: of many who try, one
   succeeds. A taker that goes before it has heard the answer puts the item back, in its old place.
-- A taker reads the first item, never the whole list. Sequence numbers are compared as numbers.
+- A taker reads the first item, never the whole list. Sequence numbers are compared as numbers. Takers that have come in
+  each other's way choose among the first few.
 - Who finds nothing stands in line, and the first of the line alone watches: one item wakes one consumer.
 """
 
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from math import inf
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import anyio
 
+from zk.model.chance import Chance
 from zk.model.events import EventType
 from zk.model.paths import join
 from zk.model.replies import MultiReply, PageEntry, Reply
@@ -34,6 +37,9 @@ PREFIX = "item-"
 DIGITS = 10  # of a sequence number, unless it needs more
 BEHIND_ONE = "1:"  # sorts behind all numbers that begin with 1, before all others that don't begin with 0
 PRIORITY_MAX = 999
+AMONG_MAX = 16  # first items among which to choose, at the most
+
+T = TypeVar("T")
 
 
 async def oldest(
@@ -76,7 +82,32 @@ async def oldest(
 
 
 def _age(entry: PageEntry) -> tuple[str, float]:
-    return entry.name[: entry.name.rindex("-")], sequence(entry.name)
+    return _kind(entry), sequence(entry.name)
+
+
+def _kind(entry: PageEntry) -> str:
+    return entry.name[: entry.name.rindex("-")]
+
+
+class Choice:
+    """Which of the first items to try: the first one; one of several, by chance, where others have been faster lately.
+
+    Otherwise all consumers try the same item, and all but one in vain.
+    """
+
+    def __init__(self, chance: Chance) -> None:
+        self._chance = chance
+        self.among: int = 1
+
+    def one_of(self, items: Sequence[T]) -> T:
+        return items[self._chance.randrange(0, min(self.among, len(items)))]
+
+    def missed(self) -> None:
+        """Somebody else was faster."""
+        self.among = min(2 * self.among, AMONG_MAX)
+
+    def took(self) -> None:
+        self.among = max(self.among - 1, 1)
 
 
 class Items:
@@ -86,6 +117,7 @@ class Items:
         self._client = client
         self._path = path
         self._items = join(path, "items")
+        self._choice = Choice(client.chance)
 
     async def put(self, value: str | bytes, *, timeout: float | None = None) -> None:
         """Add an item; text is stored as UTF-8. If it raises with `maybe_applied`, or is cancelled, the item is
@@ -119,7 +151,8 @@ class Queue(Items):
     `maybe_applied`.
 
     Consumers that wait are served in the order in which they came, as a rule: one that comes just when there is an item
-    may be faster.
+    may be faster. Where several consumers take items at the same time, and were in each other's way, each takes one of
+    the first 16; so a later item may come out a little before an earlier one.
     """
 
     async def get(self, *, timeout: float | None = None) -> bytes:
@@ -145,15 +178,21 @@ class Queue(Items):
 
     async def _take(self, deadline: float, read: Consistency = "session") -> bytes | None:
         """The first item, which is deleted; None if there is none."""
-        while found := await oldest(self._client, self._items, 1, deadline, with_data=True, read=read):
-            path = join(self._items, found[0].name)
-            data, stat = found[0].data, found[0].stat
-            if data is None or stat is None:
-                raise NoAuthError(path, "the first item may not be read, and so can't be taken")
-            taking = removal(self._client.absolute(path), stat.czxid)
-            with suppress(NoNodeError, BadVersionError):  # somebody else was faster
-                await write(self._client, taking, deadline, partial(self._taken_in_vain, path, data))
-                return data
+        choice = self._choice
+        while found := await oldest(self._client, self._items, choice.among, deadline, with_data=True, read=read):
+            kind = _kind(found[0])
+            item = choice.one_of([entry for entry in found if _kind(entry) == kind])  # as urgent as the first one
+            path = join(self._items, item.name)
+            if item.data is None or item.stat is None:
+                raise NoAuthError(path, "the item may not be read, and so can't be taken")
+            taking = removal(self._client.absolute(path), item.stat.czxid)
+            try:
+                await write(self._client, taking, deadline, partial(self._taken_in_vain, path, item.data))
+            except (NoNodeError, BadVersionError):  # somebody else was faster
+                choice.missed()
+            else:
+                choice.took()
+                return item.data
         return None
 
     def _taken_in_vain(self, path: str, data: bytes, reply: Reply) -> None:
@@ -172,7 +211,8 @@ class Queue(Items):
 
 
 class PriorityQueue(Queue):
-    """A Queue of which the item with the lowest `priority` is taken first; of those with equal ones, the oldest.
+    """A Queue of which the item with the lowest `priority` is taken first; of those with equal ones, the oldest, as of
+    Queue.
 
     queue = zk.PriorityQueue("/queues/mail")
     await queue.put("later", 500)

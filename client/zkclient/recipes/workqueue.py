@@ -134,7 +134,8 @@ class WorkQueue(Items):
     A worker claims an item, works on it, and acknowledges it. If it gives the item back, or its session ends, the item
     is delivered again; so work must be repeatable, or guarded by `task.token`. After `deliveries_max` deliveries that
     were not acknowledged an item goes to `dead_letters`; all users of a queue should say the same number. What is
-    acknowledged never comes back. The oldest items come first, but one that is given back comes before newer ones.
+    acknowledged never comes back. The oldest items come first, but one that is given back comes before newer ones, and
+    workers that were in each other's way claim one of the first 16.
     """
 
     def __init__(self, client: "AsyncZooKeeper", path: str, *, deliveries_max: int = 10) -> None:
@@ -176,10 +177,14 @@ class WorkQueue(Items):
             free = [item.name for item in items if item.name not in claimed]
             if not free:
                 return None
-            for name in free:
+            while free:
+                name = self._choice.one_of(free)
                 task = await self._claim_item(name, deadline)
                 if task is not None:
+                    self._choice.took()
                     return task
+                self._choice.missed()
+                free.remove(name)
 
     async def _claimed_names(self, deadline: float) -> frozenset[str]:
         """Of the claims, which are where claims are: that may vanish whenever there are none."""
