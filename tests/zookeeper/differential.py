@@ -228,9 +228,12 @@ class Client:
         if self._socket is None:
             return []
         self._xid += 1
-        self._raw[self._xid] = opcode
-        self._send(Struct(">iii").pack(8 + len(record), self._xid, opcode) + record)
+        xid = self._xid
+        self._raw[xid] = opcode
+        self._send(Struct(">iii").pack(8 + len(record), xid, opcode) + record)
         heard = self.hear()
+        if opcode == OpCode.SET_WATCHES:
+            return _told_behind({xid}, heard)
         if any(isinstance(item, RawReply) and item.code == Code.UNIMPLEMENTED for item in heard):
             heard += self._hear_until(None)
         return heard
@@ -300,7 +303,7 @@ def _told_behind(set_again: Collection[int], heard: Sequence[Heard]) -> list[Hea
     ordered: list[Heard] = []
     for item in heard:
         at = len(ordered)
-        if isinstance(item, Reply) and item.xid in set_again:
+        if isinstance(item, Reply | RawReply) and item.xid in set_again:
             while at and isinstance(ordered[at - 1], WatchEvent):
                 at -= 1
         ordered.insert(at, item)

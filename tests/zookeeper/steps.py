@@ -191,6 +191,7 @@ REQUESTS = st.one_of(
 _MAYBE_TEXT = st.one_of(_PATHS, _ODD_PATHS, st.none()).map(text_bytes)
 _MAYBE_DATA = st.one_of(_DATA, st.none()).map(buffer_bytes)
 _NUMBERS = st.sampled_from((-(1 << 31), -2, -1, 0, 1, 2, 3, 4, 5, 6, 7, 8, 100, (1 << 31) - 1)).map(int32_bytes)
+_WATCHER_TYPES = st.sampled_from((-1, 0, 1, 2, 3, 6, 100)).map(int32_bytes)  # ZooKeeper 3.8 does not know 4 and 5
 _LONG_NUMBERS = st.sampled_from((-(1 << 63), -1, 0, 1, 3_600_000, (1 << 40) - 1, 1 << 40, (1 << 63) - 1)).map(
     int64_bytes
 )
@@ -200,7 +201,6 @@ _MAYBE_ACL = st.one_of(
     st.just(vector_bytes(None)),
     st.just(vector_bytes([])),
     st.just(vector_bytes([int32_bytes(31) + text_bytes(None) + text_bytes(None)])),
-    st.just(int32_bytes(-2)),
 )
 _HEADS = st.sampled_from(
     [int32_bytes(op) + flag + int32_bytes(-1) for op in (-1, 1, 2, 5, 13) for flag in (b"\0", b"\1")]
@@ -230,8 +230,8 @@ _RECORDS: dict[int, SearchStrategy[bytes]] = {
     OpCode.SYNC: _record(_MAYBE_TEXT),
     OpCode.CHECK: _record(_MAYBE_TEXT, _NUMBERS),
     OpCode.MULTI: _record(_HEADS, _MAYBE_TEXT, _MAYBE_DATA, _NUMBERS, _HEADS),
-    OpCode.CHECK_WATCHES: _record(_MAYBE_TEXT, _NUMBERS),
-    OpCode.REMOVE_WATCHES: _record(_MAYBE_TEXT, _NUMBERS),
+    OpCode.CHECK_WATCHES: _record(_MAYBE_TEXT, _WATCHER_TYPES),
+    OpCode.REMOVE_WATCHES: _record(_MAYBE_TEXT, _WATCHER_TYPES),
     OpCode.ADD_WATCH: _record(_MAYBE_TEXT, _NUMBERS),
     OpCode.GET_EPHEMERALS: _record(_MAYBE_TEXT),
     OpCode.GET_ALL_CHILDREN_NUMBER: _record(_MAYBE_TEXT),
