@@ -235,7 +235,8 @@ class Client:
         if opcode == OpCode.SET_WATCHES:
             return _told_behind({xid}, heard)
         if any(isinstance(item, RawReply) and item.code == Code.UNIMPLEMENTED for item in heard):
-            heard += self._hear_until(None)
+            self.vanish()  # ZooKeeper ends the connection, this service does not
+            return [RawReply(xid, Zxid(0), Code.UNIMPLEMENTED, b"")]
         return heard
 
     def plain(self, data: bytes) -> list[Heard]:
@@ -351,17 +352,20 @@ class Side:
             for client in clients:
                 client.ask(CloseSession())
                 client.vanish()
-            self.delete(base)
+            self._clean_up("/", ("zookeeper",))
+            self._clean_up("/zookeeper", ("config", "quota"))
+            self._clean_up("/zookeeper/quota")
         return _Normal(transcript, sessions).transcript
 
-    def delete(self, path: str) -> None:
-        """With all below it, by nobody's leave."""
+    def _clean_up(self, path: str, but_for: Sequence[str] = ()) -> None:
+        """Delete all that is below, whoever may."""
         [answer] = self._admin.ask(GetChildren(path))
         assert isinstance(answer, Reply), answer
-        if isinstance(answer.body, ChildrenReply):
-            for name in answer.body.names:
-                self.delete(f"{path}/{name}")
-        self._admin.ask(Delete(path))
+        assert isinstance(answer.body, ChildrenReply), answer
+        for name in set(answer.body.names).difference(but_for):
+            child = f"{path.rstrip('/')}/{name}"
+            self._clean_up(child)
+            self._admin.ask(Delete(child))
 
     def close(self) -> None:
         self._admin.ask(CloseSession())
