@@ -151,22 +151,28 @@ class RequestDecoder:
         """The call that `body` stands for, an opcode (`op`, once more) and its record. Never an APIError; ProtocolError
         where ZooKeeper, too, closes the connection."""
         reader = Reader(body, 4)
+        plain = self._plain.get(op)
+        if plain is None:
+            return self._decode_special(op, reader)
+        decode, encode = plain
         try:
-            plain = self._plain.get(op)
-            if plain is not None:
-                request, encode = plain[0](reader), plain[1]
-                asked = (Call(0, request), encode)
-            elif op in self._special:
-                return self._special[op](reader)
-            else:
-                raise UnimplementedError("", f"there is no such operation here: number {op}")
+            asked = Call(0, decode(reader)), encode
         except APIError as error:
-            return _refused(op, error)
+            return Call(0, Malformed(error)), encode
         if op in _CACHED and len(body) <= CACHED_BYTES_MAX:
             if len(self.cache) >= CACHED_REQUESTS_MAX:
                 self.cache.clear()
             self.cache[body] = asked
         return asked
+
+    def _decode_special(self, op: int, reader: Reader) -> Asked:
+        decode = self._special.get(op)
+        try:
+            if decode is None:
+                raise UnimplementedError("", f"there is no such operation here: number {op}")
+            return decode(reader)
+        except APIError as error:
+            return Call(0, Malformed(error)), replies.refusal
 
     # ---- fields
 
@@ -273,9 +279,12 @@ class RequestDecoder:
 
     def _sasl(self, reader: Reader) -> Sasl:
         try:
-            return Sasl(reader.buffer() or b"")
+            token = reader.buffer() or b""
         except MarshallingError as error:
             raise ProtocolError(f"malformed SASL packet: {error.hint}") from error
+        if len(token) > CREDENTIAL_BYTES_MAX:
+            raise AuthFailedError("", f"the token has {len(token)} bytes; the limit is {CREDENTIAL_BYTES_MAX}")
+        return Sasl(token)
 
     def _reconfig(self, reader: Reader) -> ClientRequest:
         for _ in ("joining", "leaving", "new members"):
@@ -381,11 +390,6 @@ def _text(reader: Reader) -> str:
     if path is None:
         raise MarshallingError("", "a path must not be null")
     return path
-
-
-def _refused(op: int, error: APIError) -> Asked:
-    encode = replies.authenticated if op == OpCode.AUTH else replies.refusal
-    return Call(0, Malformed(error)), encode
 
 
 def _operations(reader: Reader, table: Container[int]) -> Iterator[int]:
