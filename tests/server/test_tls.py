@@ -282,6 +282,16 @@ async def test_a_server_serves_its_clients_over_tls(certificates: Certificates, 
             assert [who.scheme for who in await zk.whoami()] == ["ip", "x509"]
         async with AsyncZooKeeper(server.hosts) as zk:
             assert len((await zk.get("/over-tls")).data) == 500_000
+
+        def ask() -> bytes:
+            with (
+                socket.create_connection(("127.0.0.1", port)) as plain,
+                context.wrap_socket(plain, server_hostname="localhost") as secured,
+            ):
+                secured.sendall(b"ruok")
+                return secured.recv(100) + secured.recv(100)
+
+        assert await trio.to_thread.run_sync(ask) == b"imok"
         with socket.create_connection(("127.0.0.1", port)) as plain:
             plain.sendall(b"ruok\n")
             server.wait_for_line("TLS with 127.0.0.1: it does not speak TLS")

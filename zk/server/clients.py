@@ -9,17 +9,18 @@ import logging
 import socket
 import ssl
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 
 from zk.model.acl import Identity
 from zk.model.events import WatchEvent
 from zk.model.limits import Limits
-from zk.model.record import ConnectionId
+from zk.model.record import ConnectionId, Zxid
 from zk.model.replies import Reply
-from zk.model.requests import Call
+from zk.model.requests import Call, ClientRequest
 from zk.replica.events import ClientConnected, ClientDisconnected, ClientReceived, Event
 from zk.server.faces import Face, open_face
+from zk.server.latencies import SAMPLES_MASK, Latencies
 from zk.server.listener import Listener
 from zk.server.poller import READ, WRITE, Poller
 from zk.server.stream import Stream
@@ -73,6 +74,12 @@ class Clients:
         self._to_flush: deque[ClientConnection] = deque()
         self._refused: Counter[str] = Counter()  # by reason, since the last complaint about them
         self._complain_at_ms = 0
+        self.accepted = 0  # connections so far
+        self.refused = 0
+        self.latencies = Latencies()
+        self._received_before = 0  # calls, on connections that are no more; less what the operator does not want told
+        self._sent_before = 0  # answers and events, likewise
+        self.answer_word: Callable[[str], str] = lambda word: ""  # set by who knows the answers
 
     # ---- what the runtime asks and tells
 
@@ -85,6 +92,35 @@ class Clients:
     def outstanding(self) -> int:
         """How many calls the replica has not answered yet."""
         return sum(connection.outstanding for connection in self._connections.values())
+
+    @property
+    def connections(self) -> Collection["ClientConnection"]:
+        """Those that are open."""
+        return self._connections.values()
+
+    @property
+    def received(self) -> int:
+        """How many calls have come, since the operator last set it back."""
+        return self._received_before + sum(connection.received for connection in self._connections.values())
+
+    @property
+    def sent(self) -> int:
+        """How many answers and events were sent, likewise."""
+        return self._sent_before + sum(connection.sent for connection in self._connections.values())
+
+    def reset_figures(self) -> None:
+        """Count anew from here, all connections together."""
+        self._received_before -= self.received
+        self._sent_before -= self.sent
+        self.latencies.reset()
+
+    def reset_figures_of_connections(self) -> None:
+        """Count anew from here, for each connection."""
+        for connection in self._connections.values():
+            self._received_before += connection.received
+            self._sent_before += connection.sent
+            connection.received = connection.sent = 0
+            connection.latencies.reset()
 
     @property
     def empty(self) -> bool:
@@ -167,6 +203,7 @@ class Clients:
                 accepted, f"connections_per_address_max is {limits.connections_per_address_max}, {host} has them"
             )
         else:
+            self.accepted += 1
             self._newest = ConnectionId(self._newest + 1)
             stream = Stream(accepted) if tls is None else TlsStream(accepted, tls)
             connection = ClientConnection(self, self._newest, stream, host)
@@ -183,6 +220,7 @@ class Clients:
 
     def complain_of(self, reason: str) -> None:
         """A connection could not be served; the operator hears of it, but not of each by itself."""
+        self.refused += 1
         self._refused[reason] += 1
 
     def introduce(self, connection: "ClientConnection", proved: tuple[Identity, ...]) -> None:
@@ -205,6 +243,8 @@ class Clients:
     def forget(self, connection: "ClientConnection") -> None:
         """No call or answer concerns this connection any more."""
         if self._connections.pop(connection.id, None) is not None:
+            self._received_before += connection.received
+            self._sent_before += connection.sent
             self._per_address[connection.host] -= 1
             if not self._per_address[connection.host]:
                 del self._per_address[connection.host]
@@ -246,11 +286,21 @@ class ClientConnection:
         "_interest",
         "_silent",
         "_stream",
+        "_timed",
+        "_timed_at_ms",
+        "accepted_at_ms",
+        "answered_at_ms",
         "host",
         "id",
         "introduced",
+        "last_request",
+        "last_xid",
+        "last_zxid",
+        "latencies",
         "outstanding",
         "pending",
+        "received",
+        "sent",
         "to_flush",
     )
 
@@ -270,6 +320,25 @@ class ClientConnection:
         self.pending: Sequence[Call] = ()  # decoded, not handed over yet
         self.outstanding = 0  # handed over, not answered yet
         self.to_flush = False
+        # What operators are told of it.
+        self.received = self.sent = 0
+        self.latencies = Latencies()
+        self._timed = 0  # how many answers must come until that of the call whose time is taken; 0: none is timed
+        self._timed_at_ms = 0
+        self.accepted_at_ms = self.answered_at_ms = clients.now_ms
+        self.last_request: type[ClientRequest] | None = None
+        self.last_xid = 0
+        self.last_zxid = Zxid(0)  # of the last answer
+
+    @property
+    def peer(self) -> str:
+        """The client's address and port."""
+        return self._stream.peer
+
+    @property
+    def interest(self) -> int:
+        """READ and WRITE: what is waited for."""
+        return self._interest
 
     def fileno(self) -> int:
         return self._stream.fileno()
@@ -301,9 +370,13 @@ class ClientConnection:
                     assert isinstance(self._stream, TlsStream), "others are introduced at once"
                     self._clients.introduce(self, self._stream.identities)
                 data = self._head = self._head + data
-                self._face = open_face(data, self._clients.limits)
-                if self._face is None:
+                opened = open_face(data, self._clients.limits)
+                if opened is None:
                     return
+                if isinstance(opened, str):
+                    self._answer_word(opened)
+                    return
+                self._face = opened
                 self._head = b""
             calls = self._face.receive(data)
         except ProtocolError as error:
@@ -317,8 +390,21 @@ class ClientConnection:
             if self._silent:
                 self._silent = False
                 self._clients.spoke(self)
+            if not (self._timed or self.received & SAMPLES_MASK):
+                self._timed = self.outstanding + len(self.pending) + 1
+                self._timed_at_ms = self._clients.now_ms
+            self.received += len(calls)
+            last = calls[-1]
+            self.last_xid = last.xid
+            self.last_request = type(last.request)
             self.pending = [*self.pending, *calls] if self.pending else calls
             self.hand_over()
+
+    def _answer_word(self, word: str) -> None:
+        self.received += 1
+        self._say(self._clients.answer_word(word).encode())
+        self.sent += 1
+        self.close(f"the word {word!r} was answered")
 
     def hand_over(self) -> None:
         """Give the replica as many calls as is fair in one round, and as the answers to earlier ones allow."""
@@ -350,8 +436,18 @@ class ClientConnection:
 
     def answer(self, items: Sequence[Reply | WatchEvent]) -> None:
         assert self._face is not None, "an answer before any call"
-        self.outstanding -= sum([type(item) is Reply for item in items])
+        replies = sum([type(item) is Reply for item in items])
+        self.outstanding -= replies
         self._say(self._face.send(items))
+        self.sent += len(items)
+        self.last_zxid = items[-1].zxid
+        self.answered_at_ms = self._clients.now_ms
+        if self._timed:
+            self._timed = max(self._timed - replies, 0)
+            if not self._timed:
+                elapsed_ms = self.answered_at_ms - self._timed_at_ms
+                self.latencies.took(elapsed_ms)
+                self._clients.latencies.took(elapsed_ms)
 
     def _say(self, data: bytes) -> None:
         self._stream.queue(data)

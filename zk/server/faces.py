@@ -14,6 +14,7 @@ from zk.model.replies import Reply
 from zk.model.requests import Call
 from zk.wire import native, zookeeper
 from zk.wire.framing import ProtocolError
+from zk.wire.zookeeper import words
 
 
 class Face(Protocol):
@@ -43,12 +44,15 @@ FACES: tuple[FaceKind, ...] = (
 )
 
 
-def open_face(head: bytes, limits: Limits) -> Face | None:
-    """A face for the connection that begins with `head`; None if there must be more of it. ProtocolError if no face
-    fits."""
+def open_face(head: bytes, limits: Limits) -> Face | str | None:
+    """A face for the connection that begins with `head`, or the four-letter word that it asks; None if there must be
+    more of it. ProtocolError if neither fits."""
+    is_word = words.begins(head)
+    if is_word:
+        return words.asked(head)
     verdicts = [kind.begins(head) for kind in FACES]
     if True in verdicts:
         return FACES[verdicts.index(True)].open(limits)
-    if None in verdicts:
+    if None in (is_word, *verdicts):
         return None
     raise ProtocolError(f"no protocol of this port begins with {head[:8]!r}")

@@ -30,6 +30,7 @@ from zk.server.poller import Poller, open_poller
 from zk.server.runtime import Runtime, ServerHaltedError, monotonic_ms, wall_ms
 from zk.server.tls import server_context
 from zk.server.wakeup import Wakeup
+from zk.server.words import Words
 from zk.storage.errors import LogFailure, StorageError
 from zk.storage.files import open_directory
 from zk.storage.segment import Identity
@@ -154,6 +155,8 @@ class _Server:
         _check_membership(config, replica.engine.membership)
         hello = Hello(config.cluster, config.id, opened.recovered.disk_uuid, VERSION, config.voters)
         self._runtime = Runtime(replica, log, snapshots, poller, wakeup, config.limits, hello, self._role_changed)
+        words = Words(config, replica, self._runtime.clients, self._runtime.peers, self._store)
+        self._runtime.clients.answer_word = words.answer
 
     def listen(self) -> Address:
         config = self._config

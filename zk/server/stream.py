@@ -27,6 +27,15 @@ class Stream:
     def fileno(self) -> int:
         return self._socket.fileno()
 
+    @property
+    def peer(self) -> str:
+        """The address and port of the other side."""
+        try:
+            host, port, *_ = self._socket.getpeername()
+        except OSError:
+            return "?:0"
+        return f"{host}:{port}"
+
     def receive(self) -> bytes | None:
         """What has arrived; None if nothing has; b"" if nothing ever will."""
         try:

@@ -85,6 +85,10 @@ class TlsStream:
         return self._stream.fileno()
 
     @property
+    def peer(self) -> str:
+        return self._stream.peer
+
+    @property
     def broken(self) -> bool:
         return self._stream.broken
 

@@ -15,7 +15,7 @@ from zk.model.limits import MIB
 from zk.model.record import record
 from zk.storage.directory import Directory
 from zk.storage.errors import Defect, LogFailure, StorageError
-from zk.storage.names import BALLAST, DAMAGED, TMP, segment_name
+from zk.storage.names import BALLAST, DAMAGED, TMP, segment_name, segment_number
 from zk.storage.position import Position
 from zk.storage.recovery import History, Reading, read_log
 from zk.storage.segment import Identity, SegmentHeader
@@ -133,6 +133,18 @@ class Store:
         """How much room is left. From any thread."""
         free_bytes = self._directory.free_bytes()
         return Space(free_bytes < self._options.space_low_bytes, free_bytes)
+
+    def sizes(self) -> tuple[int, int]:
+        """The bytes that the files of snapshots and those of the log take. From any thread."""
+        snapshots_bytes = log_bytes = 0
+        for name in self._directory.names():
+            with suppress(FileNotFoundError):
+                size = self._directory.size(name)
+                if segment_number(name) is not None:
+                    log_bytes += size
+                elif name in self._files:
+                    snapshots_bytes += size
+        return snapshots_bytes, log_bytes
 
     def close(self) -> None:
         """Let go of the directory. What was not synced may be lost."""

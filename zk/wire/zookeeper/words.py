@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import chain
 
-from zk.model.record import record
+from zk.model.record import SessionId, Zxid, record
 
 WORDS = (
     "ruok",
@@ -70,7 +70,7 @@ class ServerFacts:
 
     version: str
     mode: str
-    zxid: int
+    zxid: Zxid
     znodes: int
     connections: int
     received: int
@@ -85,12 +85,12 @@ class SessionFacts:
     """The session of a connection, and what it did last. `since_ms` is milliseconds since 1970, `response_ms` those of
     some clock that only goes forward."""
 
-    id: int
+    id: SessionId
     operation: str
     since_ms: int
     timeout_ms: int
     xid: int
-    zxid: int
+    zxid: Zxid
     response_ms: int
     latency_ms: int
     latency: Latency
@@ -114,7 +114,7 @@ class ConnectionFacts:
 class SessionClock:
     """A session of the ensemble. `deadline_ms` is known to the leader only."""
 
-    id: int
+    id: SessionId
     timeout_ms: int
     deadline_ms: int | None
 
@@ -176,7 +176,7 @@ def dirs(snapshots_bytes: int, log_bytes: int) -> str:
     return f"datadir_size: {snapshots_bytes}\nlogdir_size: {log_bytes}\n"
 
 
-def digests(by_zxid: Mapping[int, str]) -> str:
+def digests(by_zxid: Mapping[Zxid, str]) -> str:
     """The answer to `hash`."""
     return _lines(f"{zxid:x}: {digest}" for zxid, digest in by_zxid.items())
 
@@ -210,7 +210,7 @@ _U64 = (1 << 64) - 1  # ZooKeeper shows negative numbers as what they are withou
 
 def dump(
     sessions: Iterable[SessionClock],
-    ephemerals: Mapping[int, Collection[str]],
+    ephemerals: Mapping[SessionId, Collection[str]],
     connections: Sequence[ConnectionFacts],
     tick_ms: int,
 ) -> str:
@@ -232,7 +232,7 @@ def dump(
         lines += [f"0x{session_id:x}:", *(f"\t{path}" for path in paths)]
     kept = defaultdict(list)
     for connection in connections:
-        session_id = 0 if connection.session is None else connection.session.id
+        session_id = SessionId(0) if connection.session is None else connection.session.id
         kept[_step(connection.deadline_ms, tick_ms)].append(f"\tip: /{connection.address} sessionId: 0x{session_id:x}")
     lines += ["Connections dump:", f"Connections Sets ({len(kept)})/({len(connections)}):", *_due(kept)]
     return _lines(lines)
@@ -256,14 +256,14 @@ def wchs(connections: int, paths: int, watches: int) -> str:
     return f"{connections} connections watching {paths} paths\nTotal watches:{watches}\n"
 
 
-def wchc(by_session: Mapping[int, Iterable[str]]) -> str:
+def wchc(by_session: Mapping[SessionId, Iterable[str]]) -> str:
     """The paths that each session watches."""
     return (
         _lines(chain.from_iterable((f"0x{i:x}", *(f"\t{p}" for p in paths)) for i, paths in by_session.items())) + "\n"
     )
 
 
-def wchp(by_path: Mapping[str, Iterable[int]]) -> str:
+def wchp(by_path: Mapping[str, Iterable[SessionId]]) -> str:
     """The sessions that watch each path."""
     return _lines(chain.from_iterable((p, *(f"\t0x{i:x}" for i in ids)) for p, ids in by_path.items())) + "\n"
 
