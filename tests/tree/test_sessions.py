@@ -67,6 +67,25 @@ def test_a_wrong_secret_looks_like_an_expired_session(driver: TreeDriver, client
     assert driver.tree.sessions[client.session_id] == before
 
 
+def test_a_client_that_knows_another_history_is_refused_and_its_session_lives_on(
+    driver: TreeDriver, client: Caller
+) -> None:
+    before = driver.tree.sessions[client.session_id].copy()
+    here = driver.tree.zxid
+    body = client.attach(last_zxid=Zxid(here + 2)).body
+    assert isinstance(body, BadArgumentsError)
+    assert f"the client has seen zxid 0x{here + 2:x}, and the service has only come to 0x{here + 1:x}" in body.hint
+    assert driver.tree.sessions == {client.session_id: before}
+    assert isinstance(client.attach(last_zxid=driver.tree.zxid).body, ConnectReply)
+
+
+def test_a_new_session_is_for_clients_of_this_history_too(driver: TreeDriver) -> None:
+    seen = Zxid(driver.tree.zxid + 2)
+    request = OpenSession(SessionId(7), b"s" * 16, 10_000, (), ServerId(1), 0, seen)
+    assert isinstance(driver.serve(request).body, BadArgumentsError)
+    assert driver.tree.sessions == {}
+
+
 def test_an_unknown_session_is_expired_never_a_fresh_one(driver: TreeDriver) -> None:
     client = Caller(driver, SessionId(99), b"s" * 16, Zxid(1))
     assert client.attach().body == SessionExpiredError()

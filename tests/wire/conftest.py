@@ -90,7 +90,7 @@ def _call(xid: int, request: ClientRequest, level: int) -> Call:
 
 CALL = st.builds(_call, INT63, CLIENT_REQUEST, st.sampled_from([-1, 0]) | INT63)
 
-SESSION_WRITE = (SESSION_ID, st.binary(max_size=16), INT31, IDENTITIES, st.integers(1, 255).map(ServerId), INT63)
+SESSION_WRITE = (SESSION_ID, st.binary(max_size=16), INT31, IDENTITIES, st.integers(1, 255).map(ServerId), INT63, ZXID)
 WRITE: SearchStrategy[Write] = (
     OPERATION
     | MULTI

@@ -126,7 +126,9 @@ class CloseSession:
 
 @record
 class OpenSession:
-    """A new session, proposed by the server that the client reached; `nonce` lets that server recognise its own."""
+    """A new session, proposed by the server that the client reached; `nonce` lets that server recognise its own.
+    Refused if the client has seen `last_zxid` where the log has not come yet: it knows another history than this one.
+    """
 
     session_id: SessionId
     secret: bytes
@@ -134,11 +136,13 @@ class OpenSession:
     identities: tuple[Identity, ...]
     server_id: ServerId
     nonce: int
+    last_zxid: Zxid = Zxid(0)
 
 
 @record
 class AttachSession:
-    """A client came (back) with a session it holds: from here on only its new connection may use the session."""
+    """A client came (back) with a session it holds: from here on only its new connection may use the session.
+    `last_zxid` as in OpenSession."""
 
     session_id: SessionId
     secret: bytes
@@ -146,6 +150,7 @@ class AttachSession:
     identities: tuple[Identity, ...]
     server_id: ServerId
     nonce: int
+    last_zxid: Zxid = Zxid(0)
 
 
 @record

@@ -295,13 +295,27 @@ class Clients:
         write: OpenSession | AttachSession
         if request.session_id:
             write = AttachSession(
-                request.session_id, request.secret, timeout_ms, client.identities, self._server_id, client.nonce
+                request.session_id,
+                request.secret,
+                timeout_ms,
+                client.identities,
+                self._server_id,
+                client.nonce,
+                request.last_zxid,
             )
         else:
             # The high byte keeps servers' new ids apart; a clash within one server's is refused when it is applied.
             session_id = SessionId((self._server_id & 0x7F) << 56 | self._chance.randrange(1, 1 << 56))
             secret = self._chance.randbytes(16)
-            write = OpenSession(session_id, secret, timeout_ms, client.identities, self._server_id, client.nonce)
+            write = OpenSession(
+                session_id,
+                secret,
+                timeout_ms,
+                client.identities,
+                self._server_id,
+                client.nonce,
+                request.last_zxid,
+            )
         client.unsent += 1
         self.propose(write, client)
 

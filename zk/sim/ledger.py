@@ -159,6 +159,8 @@ class Ledger:
 
     def _server_write(self, draft: Draft, request: Write, posted: Posted) -> Outcome:
         match request:
+            case OpenSession(last_zxid=seen) | AttachSession(last_zxid=seen) if seen > draft.zxid:
+                return BadArgumentsError
             case OpenSession():
                 if request.session_id in self.sessions:
                     return BadArgumentsError

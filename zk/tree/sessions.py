@@ -5,6 +5,7 @@ import hmac
 from zk.model.acl import Identity
 from zk.model.errors import BadArgumentsError, SessionExpiredError, SessionMovedError
 from zk.model.limits import IDENTITIES_PER_SESSION_MAX
+from zk.model.record import Zxid
 from zk.model.replies import DONE, ConnectReply, Done
 from zk.model.requests import AttachSession, Authenticate, CloseSession, ExpireSession, OpenSession
 from zk.model.session import Session
@@ -18,6 +19,7 @@ _BY_CREDENTIAL = frozenset(
 
 def open_session(store: Store, request: OpenSession) -> ConnectReply:
     """A new session. BadArgumentsError if the id is taken: the server that drew it draws another."""
+    _check_history(store, request.last_zxid)
     if request.session_id in store.sessions:
         raise BadArgumentsError(hint=f"the session id {request.session_id:#x} is in use: draw another")
     store.sessions[request.session_id] = Session(
@@ -32,6 +34,7 @@ def attach_session(store: Store, request: AttachSession) -> ConnectReply:
     What the old connection itself proved goes with it. What a credential proved stays: adding it was a write of the
     session, and the writes behind it may be resent and rest on it.
     """
+    _check_history(store, request.last_zxid)
     session = store.sessions.get(request.session_id)
     if session is None or not hmac.compare_digest(session.secret, request.secret):
         raise SessionExpiredError
@@ -46,6 +49,15 @@ def attached_identities(session: Session, of_connection: tuple[Identity, ...]) -
     """Who the session is on a new connection, which proves this much by itself."""
     added = (who for who in session.identities if who.scheme in _BY_CREDENTIAL)
     return tuple(dict.fromkeys((*of_connection, *added)))
+
+
+def _check_history(store: Store, last_zxid: Zxid) -> None:
+    """Whatever a client can have seen of this service is before this transaction."""
+    if last_zxid > store.zxid:
+        raise BadArgumentsError(
+            hint=f"the client has seen zxid 0x{last_zxid:x}, and the service has only come to 0x{store.zxid:x}: it was "
+            "restored from an older state, or is another one than the client knows"
+        )
 
 
 def authenticate(store: Store, request: Authenticate, session: Session) -> Done:

@@ -17,6 +17,8 @@ from zk.model.requests import (
 )
 from zk.tree.tree import Applied, Tree
 
+ANY_ZXID = Zxid(0)
+
 
 class Caller:
     """One client: a session and its present connection."""
@@ -48,10 +50,16 @@ class Caller:
     def read(self, request: TreeRead) -> Body:
         return self.driver.tree.read(request, self.session_id, self.identities)
 
-    def attach(self, *identities: Identity, timeout_ms: int = 10_000, secret: bytes | None = None) -> Applied:
+    def attach(
+        self,
+        *identities: Identity,
+        timeout_ms: int = 10_000,
+        secret: bytes | None = None,
+        last_zxid: Zxid = ANY_ZXID,
+    ) -> Applied:
         """The client comes back over a new connection."""
         proof = self.secret if secret is None else secret
-        attach = AttachSession(self.session_id, proof, timeout_ms, identities, ServerId(1), 0)
+        attach = AttachSession(self.session_id, proof, timeout_ms, identities, ServerId(1), 0, last_zxid)
         applied = self.driver.serve(attach)
         if not isinstance(applied.body, APIError):
             self.generation = applied.zxid

@@ -12,7 +12,7 @@ from typing import Any
 from zk.model.acl import Identity
 from zk.model.errors import APIError, MarshallingError
 from zk.model.limits import Limits
-from zk.model.record import ServerId, SessionId
+from zk.model.record import ServerId, SessionId, Zxid
 from zk.model.requests import AttachSession, Authenticate, ExpireSession, OpenSession, Reap, Txn, Write
 from zk.wire.native.operations import Fields, OperationDecoder, operation_fields
 from zk.wire.packing import MALFORMED, pack, unpack
@@ -24,6 +24,8 @@ _ATTACH_SESSION = 121
 _AUTHENTICATE = 122
 _EXPIRE_SESSION = 123
 _REAP = 124
+
+_ANY_ZXID = Zxid(0)
 
 # A logged request was within the limits of the server that took it; if they are lowered, the log stays what it is.
 _UNLIMITED = OperationDecoder(
@@ -69,6 +71,7 @@ def _session_fields(op: int) -> Callable[..., Fields]:
             identities,
             request.server_id,
             request.nonce,
+            request.last_zxid,
         )
 
     return fields
@@ -91,9 +94,10 @@ def _session_write(kind: type[OpenSession] | type[AttachSession]) -> Callable[..
         identities: tuple[tuple[str, str], ...],
         server_id: ServerId,
         nonce: int,
+        last_zxid: Zxid = _ANY_ZXID,
     ) -> OpenSession | AttachSession:
         known = tuple([Identity(scheme, name) for scheme, name in identities])
-        return kind(session_id, secret, timeout_ms, known, server_id, nonce)
+        return kind(session_id, secret, timeout_ms, known, server_id, nonce, last_zxid)
 
     return build
 
