@@ -188,7 +188,9 @@ REQUESTS = st.one_of(
 
 # ---- what no client library sends
 
-_MAYBE_TEXT = st.one_of(_PATHS, _ODD_PATHS, st.none()).map(text_bytes)
+_TEXT = (_PATHS | _OTHER_PATHS).map(text_bytes)
+_NEW_TEXT = (_PATHS | _ODD_PATHS).map(text_bytes)
+_MAYBE_TEXT = (_PATHS | st.none()).map(text_bytes)
 _MAYBE_DATA = st.one_of(_DATA, st.none()).map(buffer_bytes)
 _NUMBERS = st.sampled_from((-(1 << 31), -2, -1, 0, 1, 2, 3, 4, 5, 6, 7, 8, 100, (1 << 31) - 1)).map(int32_bytes)
 _WATCHER_TYPES = st.sampled_from((-1, 0, 1, 2, 3, 6, 100)).map(int32_bytes)  # ZooKeeper 3.8 does not know 4 and 5
@@ -212,27 +214,30 @@ def _record(*parts: SearchStrategy[bytes]) -> SearchStrategy[bytes]:
     return st.tuples(*parts).map(b"".join)
 
 
+_CONTAINER_FLAGS = st.sampled_from((4, 4, 100, -1)).map(int32_bytes)
+_TTL_FLAGS = st.sampled_from((5, 6, 7, 100, -1)).map(int32_bytes)
+
 _RECORDS: dict[int, SearchStrategy[bytes]] = {
-    OpCode.CREATE: _record(_MAYBE_TEXT, _MAYBE_DATA, _MAYBE_ACL, _NUMBERS),
-    OpCode.CREATE2: _record(_MAYBE_TEXT, _MAYBE_DATA, _MAYBE_ACL, _NUMBERS),
-    OpCode.CREATE_CONTAINER: _record(_MAYBE_TEXT, _MAYBE_DATA, _MAYBE_ACL, _NUMBERS),
-    OpCode.CREATE_TTL: _record(_MAYBE_TEXT, _MAYBE_DATA, _MAYBE_ACL, _NUMBERS, _LONG_NUMBERS),
-    OpCode.DELETE: _record(_MAYBE_TEXT, _NUMBERS),
-    OpCode.DELETE_CONTAINER: _record(_MAYBE_TEXT),
-    OpCode.EXISTS: _record(_MAYBE_TEXT, _FLAGS),
-    OpCode.GET_DATA: _record(_MAYBE_TEXT, _FLAGS),
-    OpCode.SET_DATA: _record(_MAYBE_TEXT, _MAYBE_DATA, _NUMBERS),
-    OpCode.GET_ACL: _record(_MAYBE_TEXT),
-    OpCode.SET_ACL: _record(_MAYBE_TEXT, _MAYBE_ACL, _NUMBERS),
-    OpCode.GET_CHILDREN2: _record(_MAYBE_TEXT, _FLAGS),
-    OpCode.SYNC: _record(_MAYBE_TEXT),
-    OpCode.CHECK: _record(_MAYBE_TEXT, _NUMBERS),
+    OpCode.CREATE: _record(_NEW_TEXT, _MAYBE_DATA, _MAYBE_ACL, _NUMBERS),
+    OpCode.CREATE2: _record(_NEW_TEXT, _MAYBE_DATA, _MAYBE_ACL, _NUMBERS),
+    OpCode.CREATE_CONTAINER: _record(_NEW_TEXT, _MAYBE_DATA, _MAYBE_ACL, _CONTAINER_FLAGS),
+    OpCode.CREATE_TTL: _record(_NEW_TEXT, _MAYBE_DATA, _MAYBE_ACL, _TTL_FLAGS, _LONG_NUMBERS),
+    OpCode.DELETE: _record(_TEXT, _NUMBERS),
+    OpCode.DELETE_CONTAINER: _record(_TEXT),
+    OpCode.EXISTS: _record(_TEXT, _FLAGS),
+    OpCode.GET_DATA: _record(_TEXT, _FLAGS),
+    OpCode.SET_DATA: _record(_TEXT, _MAYBE_DATA, _NUMBERS),
+    OpCode.GET_ACL: _record(_TEXT),
+    OpCode.SET_ACL: _record(_TEXT, _MAYBE_ACL, _NUMBERS),
+    OpCode.GET_CHILDREN2: _record(_TEXT, _FLAGS),
+    OpCode.SYNC: _record(_TEXT),
+    OpCode.CHECK: _record(_TEXT, _NUMBERS),
     OpCode.MULTI: _record(_HEADS, _MAYBE_TEXT, _MAYBE_DATA, _NUMBERS, _HEADS),
-    OpCode.CHECK_WATCHES: _record(_MAYBE_TEXT, _WATCHER_TYPES),
-    OpCode.REMOVE_WATCHES: _record(_MAYBE_TEXT, _WATCHER_TYPES),
-    OpCode.ADD_WATCH: _record(_MAYBE_TEXT, _NUMBERS),
-    OpCode.GET_EPHEMERALS: _record(_MAYBE_TEXT),
-    OpCode.GET_ALL_CHILDREN_NUMBER: _record(_MAYBE_TEXT),
+    OpCode.CHECK_WATCHES: _record(_TEXT, _WATCHER_TYPES),
+    OpCode.REMOVE_WATCHES: _record(_TEXT, _WATCHER_TYPES),
+    OpCode.ADD_WATCH: _record(_TEXT, _NUMBERS),
+    OpCode.GET_EPHEMERALS: _record(_TEXT),
+    OpCode.GET_ALL_CHILDREN_NUMBER: _record(_TEXT),
     OpCode.SET_WATCHES: _record(_LONG_NUMBERS, _PATH_LISTS, _PATH_LISTS, _PATH_LISTS),
     OpCode.AUTH: _record(_NUMBERS, _MAYBE_TEXT, _MAYBE_DATA),
     OpCode.RECONFIG: _record(_MAYBE_TEXT, _MAYBE_TEXT, _MAYBE_TEXT, _LONG_NUMBERS),
@@ -240,7 +245,7 @@ _RECORDS: dict[int, SearchStrategy[bytes]] = {
 _WHOLE = st.sampled_from(list(_RECORDS)).flatmap(lambda op: st.tuples(st.just(op), _RECORDS[op]))
 _CUT = st.builds(lambda whole, share: (whole[0], whole[1][: int(len(whole[1]) * share)]), _WHOLE, st.floats(0, 0.99))
 _LONGER = st.builds(lambda whole, more: (whole[0], whole[1] + more), _WHOLE, st.binary(min_size=1, max_size=9))
-_OPCODES = (-12, -11, -5, -1, 0, 7, 10, 11, 16, 20, 22, 23, 99, 100, 102, 107, 108, 200, 1 << 20)
+_OPCODES = (-12, -5, -1, 0, 7, 10, 11, 16, 20, 22, 23, 99, 100, 102, 107, 108, 200, 1 << 20)
 _STRANGE = st.tuples(st.sampled_from(_OPCODES), st.binary(max_size=20))
 RECORDS = st.one_of(_WHOLE, _WHOLE, _WHOLE, _CUT, _LONGER, _STRANGE)
 FRAMES = st.sampled_from((b"\xff\xff\xff\xff", b"\x00\x00\x00\x00", b"\x7f\xff\xff\xff", b"\x00\x00\x00\x04abcd"))
