@@ -31,7 +31,10 @@ class Cluster:
     """`servers` by id. `settle` lets everything that is under way arrive; `advance` lets time pass."""
 
     def __init__(
-        self, size: int, zab_changes: Mapping[str, int] | None = None, **changes: int | str | Limits | Mapping[str, str]
+        self,
+        size: int,
+        zab_changes: Mapping[str, int] | None = None,
+        **changes: bool | int | str | Limits | Mapping[str, str],
     ) -> None:
         self.now_ms = START_MS
         voters = frozenset(ServerId(number) for number in range(1, size + 1))

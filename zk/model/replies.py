@@ -121,8 +121,8 @@ class SaslReply:
 
 @record
 class StatusReply:
-    """What one server is doing. `role` is 'leader', 'follower', 'looking' …; `leader` 0 if it knows none; `digest` is
-    of the tree at `zxid`."""
+    """What one server is doing. `role` is 'leader', 'follower', 'read-only', 'looking' …; `leader` 0 if it knows none;
+    `digest` is of the tree at `zxid`."""
 
     server_id: ServerId
     role: str

@@ -34,7 +34,7 @@ class Pending:
 
 class Client:
     """What a server knows of one connection. `session_id` is 0 until the session's open or attach has been applied
-    here."""
+    here, and stays 0 if the client is read-only: then `session` is the connection's own."""
 
     __slots__ = (
         "attaching_since_ms",
@@ -42,6 +42,7 @@ class Client:
         "connection",
         "early",
         "generation",
+        "heard_ms",
         "identities",
         "items",
         "later",
@@ -60,8 +61,9 @@ class Client:
         self.identities = identities  # of the connection alone; the session's are in the tree
         self.session_id = SessionId(0)
         self.session: Session | None = None  # as the tree holds it
+        self.heard_ms = 0  # of a read-only client, who has no other clock
         self.generation = Zxid(0)
-        self.nonce = 0  # of the open or attach under way
+        self.nonce = 0  # of the open or attach that was asked for
         self.attaching_since_ms = 0
         self.n = 0  # writes taken in on this connection
         self.unsent = 0  # of those, how many have not left for the leader
@@ -72,6 +74,11 @@ class Client:
         self.later: list[WatchEvent] = []  # what the request being carried out tells behind its own answer
         self.sasl: DigestMd5 | None = None  # the exchange under way, or over
         self.closed = False
+
+    @property
+    def awaits_session(self) -> bool:
+        """Whether its open or attach is under way."""
+        return self.nonce != 0 and self.session_id == 0 and not self.closed
 
     @property
     def in_flight(self) -> bool:

@@ -15,6 +15,7 @@ from zk.model.errors import (
     APIError,
     AuthFailedError,
     BadArgumentsError,
+    NotReadOnlyError,
     SessionExpiredError,
     SessionMovedError,
     ThrottledError,
@@ -55,10 +56,12 @@ from zk.replica.config import ReplicaConfig
 from zk.replica.events import Answer, CloseClient, Effect
 from zk.replica.identities import proved_by
 from zk.replica.outbox import Outbox
+from zk.replica.readonly import check_served, session_for
 from zk.replica.reads import LinearizableReads
 from zk.tree.acl import permitted
 from zk.tree.changes import Change
 from zk.tree.history import ChangeHistory
+from zk.tree.sessions import with_added
 from zk.tree.tree import Applied, Tree
 from zk.tree.watches import WatchTable
 from zk.wire import txn as txn_codec
@@ -92,6 +95,7 @@ class Clients:
         self.wall_ms = 0
         self.applied = self._advanced_to = tree.zxid
         self.disk_low = False
+        self.read_only = False  # whether those are served without a leader who asked for it
         self.heard: set[SessionId] = set()  # signs of life since the replica last took them
         self.blocked: dict[ConnectionId, Client] = {}  # clients whose oldest call is a read that waits for a zxid
         self.watches = WatchTable(config.limits.watches_per_connection_max)
@@ -99,6 +103,8 @@ class Clients:
         self._by_connection: dict[ConnectionId, Client] = {}
         self._attached: dict[SessionId, Client] = {}
         self._attaching: dict[int, Client] = {}
+        self._read_only: dict[ConnectionId, Client] = {}
+        self._had_leader = False
         self._touched: dict[ConnectionId, Client] = {}  # clients with something to send
         self._closing: list[tuple[Client, str]] = []
         # The type of the request is the key under which its method stands, which no checker can follow: hence Any.
@@ -157,6 +163,7 @@ class Clients:
         if self._attached.get(client.session_id) is client:
             del self._attached[client.session_id]
         self._attaching.pop(client.nonce, None)
+        self._read_only.pop(client.connection, None)
         self.blocked.pop(client.connection, None)
         self.watches.drop(client.connection)
 
@@ -234,10 +241,7 @@ class Clients:
         except AuthFailedError as error:
             self._queue_answer(client, call, error)
             return
-        if identities:
-            self._take_write(client, call, Authenticate(identities))
-        else:
-            self._queue_answer(client, call, DONE)
+        self._identify(client, call, identities, DONE)
 
     def _take_sasl(self, client: Client, call: Call, request: Sasl) -> None:
         """A server without users says so without a refusal, as ZooKeeper's do: the client goes on as nobody."""
@@ -253,8 +257,21 @@ class Clients:
             except AuthFailedError as error:
                 self._queue_answer(client, call, error)
             else:
-                user = Identity("sasl", proved.user)
-                self._take_write(client, call, Authenticate((user,)), SaslReply(proved.token))
+                self._identify(client, call, (Identity("sasl", proved.user),), SaslReply(proved.token))
+
+    def _identify(self, client: Client, call: Call, identities: tuple[Identity, ...], done: Body) -> None:
+        if not identities:
+            self._queue_answer(client, call, done)
+        elif client.session_id:
+            self._take_write(client, call, Authenticate(identities), done)
+        else:
+            assert client.session is not None
+            try:
+                client.session.identities = with_added(client.session.identities, identities)
+            except BadArgumentsError as error:
+                self._queue_answer(client, call, error)
+            else:
+                self._queue_answer(client, call, done)
 
     def _queue_answer(self, client: Client, call: Call, body: Body | APIError) -> None:
         """Answer here and now, but in its turn."""
@@ -263,7 +280,9 @@ class Clients:
 
     def _take_without_session(self, client: Client, call: Call) -> None:
         request = call.request
-        if client.nonce:
+        if client.session is not None:
+            self._take_read_only(client, call)
+        elif client.nonce:
             client.early.append(call)
         elif type(request) is GetStatus:
             client.items.append(Reply(call.xid, self.applied, self._status()))
@@ -274,6 +293,24 @@ class Clients:
                 client, call.xid, SessionExpiredError(hint="this connection has no session: Connect comes first")
             )
 
+    def _take_read_only(self, client: Client, call: Call) -> None:
+        """At once, whatever it is; there is nothing to wait for."""
+        request = call.request
+        assert client.session is not None
+        client.heard_ms = self.now_ms
+        if isinstance(request, AddAuth | Sasl):
+            self._take[type(request)](client, call, request)
+        elif isinstance(request, CloseSession) and client.session.id and client.session.id not in self.tree.sessions:
+            self._answer(client, call.xid, DONE, self.applied)
+            self._close(client, "the session is over")
+        else:
+            try:
+                check_served(call, self.applied)
+                body = self._execute(client, request)
+            except NotReadOnlyError as error:
+                body = error
+            self._answer(client, call.xid, body, self.applied)
+
     def _refuse(self, client: Client, xid: int, error: APIError) -> None:
         client.items.append(Reply(xid, self.applied, error))
         self._touched[client.connection] = client
@@ -283,11 +320,13 @@ class Clients:
 
     def _attach(self, client: Client, call: Call, request: Connect) -> None:
         """Sessions are opened and attached through the log, so that every server agrees on who holds them."""
+        if self.read_only and request.read_only:
+            self._attach_read_only(client, call.xid, request)
+            return
         if self.disk_low and not request.session_id:
             self._refuse(client, call.xid, ThrottledError(hint=_DISK_LOW))
             return
-        limits = self._config.limits
-        timeout_ms = max(limits.session_timeout_ms_min, min(request.timeout_ms, limits.session_timeout_ms_max))
+        timeout_ms = self._granted_timeout_ms(request)
         client.nonce = self._chance.randrange(1, 1 << 63)
         client.attaching_since_ms = self.now_ms
         client.queue.append(Pending(call))
@@ -304,9 +343,7 @@ class Clients:
                 request.last_zxid,
             )
         else:
-            # The high byte keeps servers' new ids apart; a clash within one server's is refused when it is applied.
-            session_id = SessionId((self._server_id & 0x7F) << 56 | self._chance.randrange(1, 1 << 56))
-            secret = self._chance.randbytes(16)
+            session_id, secret = self._new_session()
             write = OpenSession(
                 session_id,
                 secret,
@@ -318,6 +355,36 @@ class Clients:
             )
         client.unsent += 1
         self.propose(write, client)
+
+    def _granted_timeout_ms(self, request: Connect) -> int:
+        limits = self._config.limits
+        return max(limits.session_timeout_ms_min, min(request.timeout_ms, limits.session_timeout_ms_max))
+
+    def _new_session(self) -> tuple[SessionId, bytes]:
+        """Id and secret. The high byte keeps servers' ids apart; a clash within one server's is refused when it is
+        applied."""
+        session_id = SessionId((self._server_id & 0x7F) << 56 | self._chance.randrange(1, 1 << 56))
+        return session_id, self._chance.randbytes(16)
+
+    def _attach_read_only(self, client: Client, xid: int, request: Connect) -> None:
+        """Serve a client without the log: see readonly.py."""
+        timeout_ms = self._granted_timeout_ms(request)
+        known = self.tree.sessions.get(request.session_id)
+        try:
+            session_id, session = session_for(
+                request, known, client.identities, self._new_session(), timeout_ms, self.applied
+            )
+        except APIError as error:
+            self._refuse(client, xid, error)
+            return
+        client.session = session
+        client.heard_ms = self.now_ms
+        self._read_only[client.connection] = client
+        self._answer(client, xid, ConnectReply(session_id, session.secret, timeout_ms, read_only=True), self.applied)
+        early, client.early = client.early, []
+        for call in early:
+            if not client.closed:
+                self._take_read_only(client, call)
 
     def propose(self, write: Write, client: Client | None = None) -> None:
         """Put a server's own write into the outbox."""
@@ -397,14 +464,34 @@ class Clients:
         self.history = ChangeHistory(self._config.limits.history_changes_max, zxid)
 
     def leave_after_leaderless(self, leaderless_ms: int) -> None:
-        """Without a leader for too long, clients are better off with another server."""
+        """Without a leader for too long, clients are better off with another server; or read-only, if they asked for it
+        and this server may. It may not before it ever had a leader: how much of its log is valid, only a leader tells.
+        """
         if leaderless_ms > self._config.leaderless_ms_max:
+            self.read_only = self._config.read_only_mode and self._had_leader
             for client in list(self._attached.values()):
                 self._close(client, "this server has no leader: try another one")
+        for client in list(self._read_only.values()):
+            assert client.session is not None
+            if self.now_ms - client.heard_ms > client.session.timeout_ms:
+                self._close(client, "nothing was heard of a read-only client for its timeout")
         for client in list(self._attaching.values()):
-            if self.now_ms - client.attaching_since_ms > self._config.leaderless_ms_max:
+            request = client.queue[0].call.request
+            assert isinstance(request, Connect)
+            if self.read_only and request.read_only:
+                del self._attaching[client.nonce]
+                client.nonce = 0
+                self._attach_read_only(client, client.queue.popleft().call.xid, request)
+            elif self.now_ms - client.attaching_since_ms > self._config.leaderless_ms_max:
                 error = ThrottledError(hint="this server has no leader at the moment: try another one, or later")
                 self._refuse(client, client.queue[0].call.xid, error)
+
+    def found_leader(self) -> None:
+        """Clients that were read-only come back, and are served in full."""
+        self._had_leader = True
+        self.read_only = False
+        for client in list(self._read_only.values()):
+            self._close(client, "this server has a leader again: connect as before")
 
     # ---- writes that are applied
 
@@ -508,7 +595,7 @@ class Clients:
         outcome: Body | APIError
         try:
             assert client.session is not None
-            outcome = self.tree.read(request, client.session_id, client.session.identities)
+            outcome = self.tree.read(request, client.session.id, client.session.identities)
         except APIError as error:
             outcome = error
         if isinstance(request, _WATCHING_READS) and request.watch:

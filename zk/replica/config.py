@@ -19,7 +19,7 @@ class ReplicaConfig:
     sasl_users: Mapping[str, str] = field(default_factory=dict, repr=False, hash=False)  # passwords by name
     read_only_mode: bool = False  # without a quorum, serve reads to clients that ask for it
     heard_interval_ms: int = 200  # how often a follower passes on its clients' signs of life
-    leaderless_ms_max: int = 1_500  # how long clients are kept, and new ones wait, while there is no leader
+    leaderless_ms_max: int = 1_500  # how long clients are kept, and new ones wait (or to be read-only), for a leader
     pause_ms_max: int = 500  # a longer gap between two ticks means that this process did not run
     reap_interval_ms: int = 60_000  # how often containers and TTL nodes are looked after
     snapshot_every_txns: int = 50_000  # or as many as there are znodes, so that a snapshot costs little per write

@@ -35,7 +35,7 @@ class Outbox:
             client = write.client
             if client is not None:
                 client.unsent -= 1
-                if client.closed and client.session_id == 0:
+                if client.session_id == 0 and not client.awaits_session:
                     continue  # nobody waits for the session any more that this would open
             wanted.append(write)
         return wanted

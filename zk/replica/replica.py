@@ -16,7 +16,7 @@ from zk.broadcast.records import Recovered
 from zk.broadcast.zab import Zab
 from zk.model.chance import Chance
 from zk.model.peering import Drifted, Forward, Heard, ReadIndexAnswer, ReadIndexAsk
-from zk.model.record import ConnectionId, Epoch, ServerId, SessionId, Zxid, counter_of, record
+from zk.model.record import ConnectionId, Epoch, ServerId, SessionId, Zxid, counter_of, epoch_of, record
 from zk.model.replies import StatusReply
 from zk.model.requests import AttachSession, ExpireSession, OpenSession, Reap, Txn
 from zk.replica.clients import Clients
@@ -138,7 +138,7 @@ class Replica:
     def status(self) -> StatusReply:
         return StatusReply(
             server_id=self._config.zab.server_id,
-            role=self.engine.role.value,
+            role="read-only" if self.clients.read_only else self.engine.role.value,
             epoch=self.engine.epoch,
             zxid=self.clients.applied,
             leader=self.engine.leader,
@@ -326,6 +326,8 @@ class Replica:
                 self.clients.lost_leader()
                 self._reads.ask_all_again()
             self._step_with = step_with
+            if step_with is not None:
+                self.clients.found_leader()
         if not self._leads:
             self._outbox.keep_own_clients()
         if role is not Role.LEADING:
@@ -427,6 +429,8 @@ class Replica:
         if self._clocks is not None:
             self._look_after_sessions(self._clocks)
             self._reap()
+            if self.tree.to_exceed > self.engine.last:
+                self._drive(engine.RaiseEpoch(epoch_of(self.tree.to_exceed)))
         elif self._step_with is not None:
             connection = self._peers.get(self._step_with[0])
             if connection is not None and now_ms >= self._next_heard_ms:
