@@ -3,7 +3,7 @@
 from zk.model.record import ConnectionId, SessionId, Zxid
 from zk.model.requests import Reap, Txn
 from zk.replica.client import Client
-from zk.replica.outbox import Outbox, Outgoing
+from zk.replica.outbox import Outbox
 
 
 def client_with(session_id: int, unsent: int) -> Client:
@@ -19,14 +19,14 @@ def txn(n: int) -> Txn:
 
 def test_writes_leave_in_order_of_arrival_and_are_counted_as_sent() -> None:
     outbox, client = Outbox(), client_with(7, unsent=2)
-    outbox.add(b"1", txn(1), client)
-    outbox.add(b"forwarded", None, None)
-    outbox.add(b"2", txn(2), client)
+    outbox.add((b"1", txn(1), client))
+    outbox.add((b"forwarded", None, None))
+    outbox.add((b"2", txn(2), client))
     assert len(outbox) == 3
     assert outbox.take() == [
-        Outgoing(b"1", txn(1), client),
-        Outgoing(b"forwarded", None, None),
-        Outgoing(b"2", txn(2), client),
+        (b"1", txn(1), client),
+        (b"forwarded", None, None),
+        (b"2", txn(2), client),
     ]
     assert (len(outbox), client.unsent, outbox.take()) == (0, 0, [])
 
@@ -34,15 +34,15 @@ def test_writes_leave_in_order_of_arrival_and_are_counted_as_sent() -> None:
 def test_the_open_of_a_connection_that_is_gone_is_dropped_but_the_writes_of_a_session_are_not() -> None:
     outbox, opening, writing = Outbox(), client_with(0, unsent=1), client_with(7, unsent=1)
     opening.closed = writing.closed = True
-    outbox.add(b"open", txn(0), opening)
-    outbox.add(b"write", txn(1), writing)
-    assert outbox.take() == [Outgoing(b"write", txn(1), writing)]
+    outbox.add((b"open", txn(0), opening))
+    outbox.add((b"write", txn(1), writing))
+    assert outbox.take() == [(b"write", txn(1), writing)]
 
 
 def test_the_end_of_a_leaders_role_leaves_only_what_own_clients_wrote() -> None:
     outbox, client = Outbox(), client_with(7, unsent=1)
-    outbox.add(b"forwarded", None, None)
-    outbox.add(b"own", txn(1), client)
-    outbox.add(b"expire", txn(0), None)
+    outbox.add((b"forwarded", None, None))
+    outbox.add((b"own", txn(1), client))
+    outbox.add((b"expire", txn(0), None))
     outbox.keep_own_clients()
-    assert outbox.take() == [Outgoing(b"own", txn(1), client)]
+    assert outbox.take() == [(b"own", txn(1), client)]

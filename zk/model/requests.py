@@ -202,6 +202,10 @@ class Txn:
     floor: int
     request: Write
 
+    def at(self, time_ms: int) -> "Txn":
+        """The same with another stamp."""
+        return Txn(time_ms, self.session_id, self.generation, self.n, self.xid, self.floor, self.request)
+
 
 # ---- reads
 

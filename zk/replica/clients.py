@@ -222,7 +222,7 @@ class Clients:
         client.queue.append(pending)
         client.writes.append(pending)
         txn = Txn(self.wall_ms, client.session_id, client.generation, client.n, call.xid, call.floor, request)
-        self._outbox.add(txn_codec.encode_body(txn), txn, client)
+        self._outbox.add((txn_codec.encode_body(txn), txn, client))
 
     def _refuse_unless_done(self, client: Client, call: Call) -> None:
         """Whatever the session had got done on earlier connections is known here since it was attached: a write that is
@@ -389,7 +389,7 @@ class Clients:
     def propose(self, write: Write, client: Client | None = None) -> None:
         """Put a server's own write into the outbox."""
         txn = Txn(self.wall_ms, SessionId(0), Zxid(0), 0, 0, 0, write)
-        self._outbox.add(txn_codec.encode_body(txn), txn, client)
+        self._outbox.add((txn_codec.encode_body(txn), txn, client))
 
     def _session_attached(self, request: OpenSession | AttachSession, applied: Applied) -> None:
         body = applied.body
@@ -514,8 +514,9 @@ class Clients:
         """Tell everybody here whom this transaction concerns: watchers first, then the caller whose write it was."""
         if applied.changes:
             self.history.append(applied.changes)
-            for change in applied.changes:
-                self._notify(change)
+            if self.watches.count:
+                for change in applied.changes:
+                    self._notify(change)
         request = txn.request
         if txn.session_id:
             client = self._attached.get(txn.session_id)
@@ -542,9 +543,14 @@ class Clients:
             return
         pending = client.writes.popleft()
         assert pending.n == txn.n, "a write was applied out of its turn"
-        pending.body = pending.done if applied.body is DONE else applied.body
-        pending.zxid = applied.zxid
-        if not applied.closed:  # else the session ends with this write, and so does the queue
+        body = pending.done if applied.body is DONE else applied.body
+        queue = client.queue
+        if queue[0] is not pending or applied.closed:  # if it ends the session, the queue is answered with that
+            pending.body, pending.zxid = body, applied.zxid
+            return
+        queue.popleft()
+        self._answer(client, pending.call.xid, body, applied.zxid)
+        if queue and (not queue[0].n or queue[0].body is not None):
             self._advance(client)
 
     # ---- answers, in order

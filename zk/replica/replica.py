@@ -7,7 +7,6 @@ clients.py (what a client sees), clocks.py, reads.py, outbox.py, snapshots.py, d
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from typing import assert_never
 
 from zk.broadcast import engine
@@ -65,6 +64,14 @@ class ProposalSizes:
 
     def __init__(self) -> None:
         self.last = self.smallest = self.largest = -1
+
+    def note(self, sizes: Sequence[int]) -> None:
+        """These are the next ones."""
+        self.last = sizes[-1]
+        self.largest = max(self.largest, *sizes)
+        smallest = min(sizes)
+        if smallest < self.smallest or self.smallest < 0:
+            self.smallest = smallest
 
 
 def _in_frames(bodies: list[bytes]) -> Iterator[tuple[bytes, ...]]:
@@ -206,7 +213,7 @@ class Replica:
             case Forward():
                 if self._leads:
                     for body in message.bodies:
-                        self._outbox.add(body, None, None)
+                        self._outbox.add((body, None, None))
             case Heard():
                 self._heard_from(event.peer, event.connection, message)
             case ReadIndexAsk():
@@ -260,7 +267,7 @@ class Replica:
     def _deliver(self, entries: Sequence[engine.Delivered]) -> None:
         clients = self.clients
         apply = self.tree.apply
-        sizes = self.proposal_sizes
+        digest_every_txns = self._config.digest_every_txns
         for entry in entries:
             token = entry.token
             txn = token if isinstance(token, Txn) else txn_codec.decode(entry.payload)
@@ -273,16 +280,12 @@ class Replica:
                 self._keep_clocks(txn, applied.closed)
             if applied.over_quota and self._clocks is not None:
                 self._warn_of_quotas(applied.over_quota)
-            if counter_of(entry.zxid) % self._config.digest_every_txns == 0:
+            if counter_of(entry.zxid) % digest_every_txns == 0:
                 self._digests.mine(entry.zxid, self.tree.digest())
-            size = len(entry.payload)
-            self._bytes_since_snapshot += size
-            sizes.last = size
-            if size > sizes.largest:
-                sizes.largest = size
-            if size < sizes.smallest or sizes.smallest < 0:
-                sizes.smallest = size
-        self._txns_since_snapshot += len(entries)
+        payloads = [len(entry.payload) for entry in entries]
+        self.proposal_sizes.note(payloads)
+        self._bytes_since_snapshot += sum(payloads)
+        self._txns_since_snapshot += len(payloads)
         if self._snapshot_is_due and not self._snapshots.own_under_way:
             self._txns_since_snapshot = self._bytes_since_snapshot = 0
             self._snapshots.start_own(clients.applied, self.tree.digest(), self.tree.image())
@@ -384,7 +387,7 @@ class Replica:
             self._tell_heard(leader, connection)  # first: an answered ping means that the leader has heard of it
             self._effects.append(SendPeer(leader, connection, ReadIndexAsk(token)))
         if self._outbox:  # last: a write that is applied answers the pings in front of it
-            for bodies in _in_frames([write.body for write in self._outbox.take()]):
+            for bodies in _in_frames([body for body, _, _ in self._outbox.take()]):
                 self._effects.append(SendPeer(leader, connection, Forward(bodies)))
 
     @property
@@ -396,12 +399,12 @@ class Replica:
     def _propose(self) -> None:
         """Give the gathered writes their time, and to the engine. Own clients' transactions ride along as tokens."""
         time_ms = self._stamp_ms = max(self._stamp_ms, self.clients.wall_ms)
+        stamp = txn_codec.stamp(time_ms, b"")
         proposals: list[tuple[bytes, engine.Token | None]] = []
-        for write in self._outbox.take():
-            txn = write.txn
+        for body, txn, _ in self._outbox.take():
             if txn is not None and txn.time_ms != time_ms:
-                txn = replace(txn, time_ms=time_ms)
-            proposals.append((txn_codec.stamp(time_ms, write.body), txn))
+                txn = txn.at(time_ms)
+            proposals.append((stamp + body, txn))
         if proposals:
             self._drive(engine.Propose(proposals))
 

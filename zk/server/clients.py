@@ -61,9 +61,10 @@ class Clients:
         self.post = post
         self.now_ms = 0
         self.calls_left = CALLS_PER_ROUND  # in this round
+        self.taking = True  # in this round: whether the replica was not backlogged when it began
         self.handshakes_left = HANDSHAKES_PER_ROUND
         self.draining = False
-        self.backlogged = backlogged
+        self._backlogged = backlogged
         self._listeners: list[Listener] = []
         self._connections: dict[ConnectionId, ClientConnection] = {}
         self._per_address: Counter[str] = Counter()
@@ -86,7 +87,7 @@ class Clients:
     @property
     def busy(self) -> bool:
         """Whether there is work that does not wait for any socket."""
-        return bool(self._to_flush) or (bool(self._waiting) and not self.backlogged())
+        return bool(self._to_flush) or (bool(self._waiting) and not self._backlogged())
 
     @property
     def outstanding(self) -> int:
@@ -150,7 +151,8 @@ class Clients:
         """First come those whose calls had to wait in the round before."""
         self.calls_left = CALLS_PER_ROUND
         self.handshakes_left = HANDSHAKES_PER_ROUND
-        if self._waiting and not self.backlogged():
+        self.taking = not self._backlogged()
+        if self._waiting and self.taking:
             waiting, self._waiting = self._waiting, {}
             for connection in waiting:
                 connection.hand_over()
@@ -409,11 +411,28 @@ class ClientConnection:
     def hand_over(self) -> None:
         """Give the replica as many calls as is fair in one round, and as the answers to earlier ones allow."""
         clients = self._clients
+        limits = clients.limits
+        pending = self.pending
+        count = len(pending)
+        if (
+            count <= CALLS_FIRST_SLICE
+            and clients.taking
+            and count <= clients.calls_left
+            and self.outstanding + count < limits.outstanding_requests_max
+            and self._interest == READ
+            and not self._stream.unsent_bytes
+            and not self._closing
+        ):  # nearly always, of clients that wait for their answers
+            clients.calls_left -= count
+            self.outstanding += count
+            self.pending = ()
+            clients.step(ClientReceived(self.id, pending))
+            return
         slice_calls = CALLS_FIRST_SLICE
-        left = 0 if clients.backlogged() else min(CALLS_PER_TURN, clients.calls_left)
-        clients.calls_left -= min(left, len(self.pending))
+        left = min(CALLS_PER_TURN, clients.calls_left) if clients.taking else 0
+        clients.calls_left -= min(left, count)
         while self.pending and left > 0 and self._may_hand_over:
-            count = min(slice_calls, left, clients.limits.outstanding_requests_max - self.outstanding)
+            count = min(slice_calls, left, limits.outstanding_requests_max - self.outstanding)
             pending = self.pending
             calls, self.pending = (pending, ()) if len(pending) <= count else (pending[:count], pending[count:])
             self.outstanding += len(calls)
@@ -436,7 +455,7 @@ class ClientConnection:
 
     def answer(self, items: Sequence[Reply | WatchEvent]) -> None:
         assert self._face is not None, "an answer before any call"
-        replies = sum([type(item) is Reply for item in items])
+        replies = list(map(type, items)).count(Reply)
         self.outstanding -= replies
         self._say(self._face.send(items))
         self.sent += len(items)
@@ -468,6 +487,7 @@ class ClientConnection:
         if stream.broken:
             self.drop("the client has gone")
             return
+        full = self.outstanding >= self._clients.limits.outstanding_requests_max
         if stream.unsent_bytes:
             interest = WRITE
         elif self._closing:
@@ -480,7 +500,7 @@ class ClientConnection:
             if self.pending and self._may_hand_over:
                 self._clients.wait_for_turn(self)
                 interest = 0
-            elif self.pending or self._full or self._clients.draining:
+            elif self.pending or full or self._clients.draining:
                 interest = 0
         if interest != self._interest:
             self._interest = interest

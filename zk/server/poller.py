@@ -60,6 +60,7 @@ async def open_poller(epoll: bool = hasattr(select, "epoll")) -> AsyncIterator[P
 
 _EVENTS_MAX = 1_024  # per poll; the rest is said in the next round
 _TO_EPOLL = (0, select.EPOLLIN, select.EPOLLOUT, select.EPOLLIN | select.EPOLLOUT) if hasattr(select, "epoll") else ()
+_FROM_EPOLL = {events: ready for ready, events in enumerate(_TO_EPOLL)}
 
 
 class EpollPoller:
@@ -88,15 +89,8 @@ class EpollPoller:
 
     def poll(self) -> list[tuple[Source, int]]:
         sources = self._sources
-        ready = []
-        for fd, events in self._epoll.poll(0, _EVENTS_MAX):
-            if events == select.EPOLLIN:
-                ready.append((sources[fd], READ))
-            elif events == select.EPOLLOUT:
-                ready.append((sources[fd], WRITE))
-            else:  # both, or a hang-up or an error
-                ready.append((sources[fd], READ | WRITE))
-        return ready
+        found = self._epoll.poll(0, _EVENTS_MAX)  # anything beside READ and WRITE is a hang-up or an error
+        return [(sources[fd], _FROM_EPOLL.get(events, READ | WRITE)) for fd, events in found]
 
 
 class _Registration:

@@ -165,7 +165,10 @@ class Runtime:
     def step(self, event: Event) -> None:
         """Feed `event` to the replica and perform what it says, in order. What is to be sent is only gathered here."""
         for effect in self._replica.step(self.now_ms, event):
-            self._perform(effect)
+            if type(effect) is Answer:  # by far the most frequent
+                self.clients.answer(effect.connection, effect.items)
+            else:
+                self._perform(effect)
 
     def _perform(self, effect: Effect) -> None:
         match effect:

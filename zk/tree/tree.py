@@ -115,8 +115,13 @@ class Tree:
         xid = txn.xid
         if xid > 0:
             stored = session.answers.get(xid)
-            if txn.floor > session.floor:
-                _forget_answers(session, txn.floor)
+            floor = txn.floor
+            if floor > session.floor:
+                if floor == session.floor + 1:
+                    session.answers.pop(session.floor, None)
+                    session.floor = floor
+                else:
+                    _forget_answers(session, floor)
             if stored is not None:
                 return Applied(stored[0], stored[1], ())
             if xid < session.floor:

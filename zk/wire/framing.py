@@ -58,7 +58,9 @@ class FrameReader:
             if end == 0:
                 self._keep(received, walker)
                 return []
-            frames = [_array(value) for value in unpack_all(received[:end])]
+            frames: list[Frame] = list(unpack_all(received[:end]))
+            if set(map(type, frames)) != {tuple}:
+                raise _no_array(next(value for value in frames if type(value) is not tuple))
             rest = received[end:]
             if rest:
                 walker = new_walker()
@@ -94,12 +96,13 @@ class FrameReader:
 
 def _exactly_one(data: bytes) -> Frame | None:
     try:
-        return _array(unpack(data))
+        value = unpack(data)
     except MALFORMED:
         return None
-
-
-def _array(value: object) -> Frame:
     if type(value) is not tuple:
-        raise ProtocolError(f"expected an array, not a value of type {type(value).__name__}")
+        raise _no_array(value)
     return value
+
+
+def _no_array(value: object) -> ProtocolError:
+    return ProtocolError(f"expected an array, not a value of type {type(value).__name__}")

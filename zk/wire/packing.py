@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgpack  # type: ignore[import-untyped]  # msgpack ships no types: the names below have them
 
@@ -40,9 +40,9 @@ def new_walker() -> Walker:
     return made
 
 
-def unpack_all(data: bytes | bytearray) -> Iterable[object]:
+def unpack_all(data: bytes | bytearray) -> Iterable[Any]:
     """The values that stand one behind the other in `data`. Raises MALFORMED."""
     unpacker = _Unpacker(read_size=len(data))
     unpacker.feed(data)
-    values: Iterable[object] = unpacker
+    values: Iterable[Any] = unpacker
     return values

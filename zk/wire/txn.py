@@ -14,7 +14,7 @@ from zk.model.errors import APIError, MarshallingError
 from zk.model.limits import Limits
 from zk.model.record import ServerId, SessionId, Zxid
 from zk.model.requests import AttachSession, Authenticate, ExpireSession, OpenSession, Reap, Txn, Write
-from zk.wire.native.operations import Fields, OperationDecoder, operation_fields
+from zk.wire.native.operations import ENCODERS, Fields, OperationDecoder
 from zk.wire.packing import MALFORMED, pack, unpack
 
 STAMP_BYTES = 8
@@ -36,8 +36,7 @@ _UNLIMITED = OperationDecoder(
 def encode_body(txn: Txn) -> bytes:
     """Everything of `txn` but its time, which the leader adds with `stamp`."""
     request = txn.request
-    fields = _FIELDS.get(type(request), operation_fields)
-    return pack((txn.session_id, txn.generation, txn.n, txn.xid, txn.floor, *fields(request)))
+    return pack((txn.session_id, txn.generation, txn.n, txn.xid, txn.floor, *_FIELDS[type(request)](request)))
 
 
 def stamp(time_ms: int, body: bytes) -> bytes:
@@ -78,6 +77,7 @@ def _session_fields(op: int) -> Callable[..., Fields]:
 
 
 _FIELDS: dict[type, Callable[..., Fields]] = {
+    **ENCODERS,
     OpenSession: _session_fields(_OPEN_SESSION),
     AttachSession: _session_fields(_ATTACH_SESSION),
     Authenticate: lambda r: (_AUTHENTICATE, *(text for who in r.identities for text in (who.scheme, who.id))),

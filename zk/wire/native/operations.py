@@ -105,10 +105,10 @@ def _create(r: Create) -> Fields:
 
 
 def _nested(operations: Sequence[Operation | GetData | GetChildren]) -> tuple[Fields, ...]:
-    return tuple(_ENCODERS[type(operation)](operation) for operation in operations)
+    return tuple(ENCODERS[type(operation)](operation) for operation in operations)
 
 
-_ENCODERS: dict[type, Callable[..., Fields]] = {
+ENCODERS: dict[type, Callable[..., Fields]] = {
     Create: _create,
     Delete: lambda r: (Op.DELETE, r.path, r.version),
     SetData: lambda r: (Op.SET_DATA, r.path, r.data, r.version),
@@ -139,7 +139,7 @@ _ENCODERS: dict[type, Callable[..., Fields]] = {
 
 def operation_fields(request: ClientRequest) -> Fields:
     """`request` as the array `[op, field, …]`."""
-    return _ENCODERS[type(request)](request)
+    return ENCODERS[type(request)](request)
 
 
 # ---- decoding

@@ -70,9 +70,9 @@ def reply_bytes_max(limits: Limits) -> int:
 
 # ---- encoding
 
-# array of 5, int64 xid, uint64 zxid: followed by a tail. array of 3, int64 xid, uint64 zxid, kind 0: all of a Done.
+# array of 5, int64 xid, uint64 zxid: followed by a tail. array of 3 or 4, int64 xid, uint64 zxid, kind.
 _head_of_data = Struct(">HqBQ").pack
-_done = Struct(">HqBQB").pack
+_head_and_kind = Struct(">HqBQB").pack
 
 _last_event: tuple[WatchEvent | None, bytes] = (None, b"")  # one event goes out on many connections in a row
 
@@ -89,8 +89,11 @@ def encode_items(items: Sequence[Reply | WatchEvent], bytes_max: int) -> bytes:
                     tail = body.tail = pack(Kind.DATA) + pack(body.data) + pack(body.stat)
                 pieces.append(_head_of_data(0x95D3, item.xid, 0xCF, item.zxid))
                 pieces.append(tail)
+            elif isinstance(body, StatReply):
+                pieces.append(_head_and_kind(0x94D3, item.xid, 0xCF, item.zxid, Kind.STAT))
+                pieces.append(pack(body.stat))
             elif isinstance(body, Done):
-                pieces.append(_done(0x93D3, item.xid, 0xCF, item.zxid, Kind.DONE))
+                pieces.append(_head_and_kind(0x93D3, item.xid, 0xCF, item.zxid, Kind.DONE))
             else:
                 pieces.append(_encode_reply(item.xid, item.zxid, body, bytes_max))
         else:
