@@ -384,6 +384,7 @@ class ClientConnection:
         except ProtocolError as error:
             if error.farewell:
                 self._stream.queue(error.farewell)
+            self._clients.complain_of(f"{self.host}: {error.reason}")
             self.close(error.reason)
             return
         if self._silent and (greeting := self._face.greeting()):
