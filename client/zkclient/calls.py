@@ -12,6 +12,7 @@ from zk.model.record import Zxid
 from zk.model.replies import Reply
 from zk.model.requests import (
     AddAuth,
+    BeginRestore,
     Call,
     Check,
     ClientRequest,
@@ -19,14 +20,21 @@ from zk.model.requests import (
     Create,
     Delete,
     Exists,
+    FinishRestore,
     GetChildren,
     GetData,
     Multi,
+    Restore,
     SetAcl,
     SetData,
 )
 
-WRITES = frozenset({Create, Delete, SetData, SetAcl, Check, Multi, AddAuth, CloseSession})
+WRITES = frozenset(
+    {
+        *(Create, Delete, SetData, SetAcl, Check, Multi, AddAuth, CloseSession),
+        *(BeginRestore, Restore, FinishRestore),
+    }
+)
 
 Outcome = Reply | Exception
 Settle = Callable[[Outcome], object]

@@ -34,6 +34,7 @@ from zk.model.replies import (
 from zk.model.requests import (
     AttachSession,
     Authenticate,
+    BeginRestore,
     Check,
     ClientWrite,
     CloseSession,
@@ -43,6 +44,7 @@ from zk.model.requests import (
     Delete,
     Exists,
     ExpireSession,
+    FinishRestore,
     GetAcl,
     GetChildren,
     GetChildrenPage,
@@ -53,6 +55,7 @@ from zk.model.requests import (
     OpenSession,
     Operation,
     Reap,
+    Restore,
     SetAcl,
     SetData,
     SetWatches,
@@ -247,6 +250,8 @@ class Model:
                 case CloseSession():
                     self.end(session)
                     return DONE
+                case BeginRestore() | Restore() | FinishRestore():
+                    raise AssertionError("these have a test of their own: test_restore.py")
                 case _:
                     return self.operate(request, session, member)
         except Refused as refused:

@@ -8,7 +8,12 @@ from zk.model import paths
 from zk.model.acl import Perms
 from zk.model.errors import ERRORS, Code
 from zk.model.events import EventType
-from zk.model.limits import DEFAULT_LIMITS, IDENTITIES_PER_SESSION_MAX, STORED_ANSWERS_PER_SESSION_MAX
+from zk.model.limits import (
+    DEFAULT_LIMITS,
+    IDENTITIES_PER_SESSION_MAX,
+    RESTORED_EPOCH_MAX,
+    STORED_ANSWERS_PER_SESSION_MAX,
+)
 from zk.model.requests import CreateMode
 from zk.model.stat import Stat
 from zk.tree.tree import Tree
@@ -41,6 +46,10 @@ def test_the_page_names_the_first_nodes() -> None:
 
 def test_the_page_lists_the_figures_of_a_stat_in_order() -> None:
     assert tuple(row[0] for row in table("Data model", "figure")) == Stat._fields
+
+
+def test_the_page_says_up_to_which_epoch_zxids_can_be_taken_over() -> None:
+    assert f"Epochs up to {RESTORED_EPOCH_MAX} can be taken over." in PAGE
 
 
 def test_the_page_lists_every_type_of_event() -> None:

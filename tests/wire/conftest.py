@@ -21,7 +21,7 @@ from zk.model.requests import Call, ClientRequest, CreateMode, Txn, Write
 from zk.model.session import Session
 from zk.model.stat import Stat
 from zk.model.znode import Znode
-from zk.tree.image import Image
+from zk.tree.image import Brought, Image
 from zk.wire.native.operations import CREDENTIAL_BYTES_MAX, SECRET_BYTES_MAX, WRITES, operation_fields
 from zk.wire.peer import Hello
 
@@ -54,12 +54,34 @@ OPERATION = (
     | st.builds(requests.Check, TEXT, VERSION, ZXID63)
 )
 MULTI = st.builds(requests.Multi, several(OPERATION))
+_COUNT = st.integers(-(2**31), 2**31 - 1)
+_MS = (INT63, INT63)
+_BROUGHT = st.builds(
+    Znode,
+    DATA,
+    ACL,
+    *(ZXID63,) * 3,
+    *_MS,
+    _COUNT,
+    INT63,
+    _COUNT,
+    st.just(SessionId(0)),
+    INT63,
+    st.sampled_from(CreateMode),
+    st.integers(0, 2**40 - 1),
+)
+RESTORE = (
+    st.builds(requests.BeginRestore, ZXID63)
+    | st.builds(requests.Restore, several(st.tuples(TEXT, _BROUGHT)), several(TEXT))
+    | st.builds(requests.FinishRestore, INT63)
+)
 GET_DATA = st.builds(requests.GetData, TEXT, FLAG)
 GET_CHILDREN = st.builds(requests.GetChildren, TEXT, FLAG)
 PATHS = several(TEXT)
 CLIENT_REQUEST: SearchStrategy[ClientRequest] = (
     OPERATION
     | MULTI
+    | RESTORE
     | GET_DATA
     | GET_CHILDREN
     | st.builds(requests.AddAuth, TEXT, st.binary(max_size=CREDENTIAL_BYTES_MAX))
@@ -94,6 +116,7 @@ SESSION_WRITE = (SESSION_ID, st.binary(max_size=16), INT31, IDENTITIES, st.integ
 WRITE: SearchStrategy[Write] = (
     OPERATION
     | MULTI
+    | RESTORE
     | st.just(requests.CloseSession())
     | st.builds(requests.Authenticate, IDENTITIES)
     | st.builds(requests.OpenSession, *SESSION_WRITE)
@@ -168,7 +191,9 @@ def _sessions(values: Sequence[Session]) -> dict[SessionId, Session]:
 SESSIONS = several(
     st.builds(Session, SESSION_ID, st.binary(max_size=16), INT31, IDENTITIES, ZXID, INT63, INT63, ANSWERS)
 ).map(_sessions)
-IMAGE = st.builds(Image, ZXID, INT63, st.dictionaries(TEXT, ZNODE, max_size=12), SESSIONS, st.integers(0, 2**128 - 1))
+ZNODES = st.dictionaries(TEXT, ZNODE, max_size=12)
+BROUGHT = st.none() | st.builds(Brought, SESSION_ID, ZXID, ZNODES)
+IMAGE = st.builds(Image, ZXID, INT63, ZNODES, SESSIONS, st.integers(0, 2**128 - 1), BROUGHT)
 
 # ---- messages between servers: as their records declare them
 

@@ -96,6 +96,15 @@ class SnapshotTaken:
 
 
 @record
+class RaiseEpoch:
+    """The zxids of this epoch are too low: if this server leads, begin one above `epoch` as soon as nothing is under
+    way. `epoch` is at most half the jump that servers believe of each other. Asked for again until it has come to pass;
+    a leader that dies meanwhile takes the wish with it."""
+
+    epoch: Epoch
+
+
+@record
 class Resign:
     """This server is about to stop: if it leads, hand over to the follower that is furthest."""
 
@@ -110,6 +119,7 @@ Event = (
     | ReadIndex
     | SnapshotStored
     | SnapshotTaken
+    | RaiseEpoch
     | Resign
 )
 

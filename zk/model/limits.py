@@ -8,6 +8,7 @@ MIB = 1024 * KIB
 
 # Not the operator's to set: they are part of applying a transaction, which is the same on every server.
 IDENTITIES_PER_SESSION_MAX = 16
+RESTORED_EPOCH_MAX = (1 << 19) - 1  # of a tree from elsewhere: half of the jump that servers believe of each other
 STORED_ANSWERS_PER_SESSION_MAX = 4_000  # answers kept for exactly-once resends
 
 

@@ -4,11 +4,15 @@ A path in a request is text as the client sent it: the tree validates it, in the
 """
 
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
 from zk.model.acl import OPEN_ACL, Acl, Identity
 from zk.model.errors import APIError
 from zk.model.events import WatcherType, WatchMode
 from zk.model.record import ServerId, SessionId, Zxid, record
+
+if TYPE_CHECKING:
+    from zk.model.znode import Znode  # which needs the kinds of znodes from here
 
 
 class CreateMode(IntEnum):
@@ -36,6 +40,7 @@ class CreateMode(IntEnum):
 
 
 ANY_VERSION = -1
+TTL_MS_MAX = (1 << 40) - 1  # ZooKeeper's: 34 years
 
 # ---- writes of clients
 
@@ -98,6 +103,35 @@ class Multi:
     """All of the operations in one transaction, or none. Answer: MultiReply."""
 
     operations: tuple[Operation, ...]
+
+
+@record
+class BeginRestore:
+    """Make ready for a tree that is brought here with its stats and all: it is out of sight until FinishRestore, and
+    dropped when the session ends. Only where there is nothing but the service's own nodes. No stat may name a zxid
+    above `last_zxid`, and the service's own go on above it. Answer: Done.
+    """
+
+    last_zxid: Zxid
+
+
+@record
+class Restore:
+    """Bring more of it: first the nodes at `gone` are taken back, then these come, each behind its parent; one that
+    was brought before is replaced. Answer: Done.
+    """
+
+    nodes: "tuple[tuple[str, Znode], ...]"
+    gone: tuple[str, ...] = ()
+
+
+@record
+class FinishRestore:
+    """Let all that was brought be seen, in one transaction; `znodes` says how much that must be. BadArgumentsError as
+    long as the zxids of the service are not above those of the stats: its status shows when they are. Answer: Done.
+    """
+
+    znodes: int
 
 
 @record
@@ -177,7 +211,19 @@ class Reap:
     path: str
 
 
-ClientWrite = Create | Delete | SetData | SetAcl | Check | Multi | CloseSession | Authenticate
+ClientWrite = (
+    Create
+    | Delete
+    | SetData
+    | SetAcl
+    | Check
+    | Multi
+    | BeginRestore
+    | Restore
+    | FinishRestore
+    | CloseSession
+    | Authenticate
+)
 ServerWrite = OpenSession | AttachSession | ExpireSession | Reap
 Write = ClientWrite | ServerWrite
 
@@ -367,7 +413,20 @@ class Malformed:
 ConnectionRequest = Malformed | Connect | Ping | Sync | AddWatch | RemoveWatches | CheckWatches | SetWatches | GetStatus
 
 ClientRequest = (
-    Create | Delete | SetData | SetAcl | Check | Multi | AddAuth | Sasl | CloseSession | TreeRead | ConnectionRequest
+    Create
+    | Delete
+    | SetData
+    | SetAcl
+    | Check
+    | Multi
+    | BeginRestore
+    | Restore
+    | FinishRestore
+    | AddAuth
+    | Sasl
+    | CloseSession
+    | TreeRead
+    | ConnectionRequest
 )
 
 

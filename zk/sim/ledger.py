@@ -20,16 +20,20 @@ from zk.model.replies import DONE, Body, ConnectReply
 from zk.model.requests import (
     AttachSession,
     Authenticate,
+    BeginRestore,
     CloseSession,
     ExpireSession,
+    FinishRestore,
     Multi,
     OpenSession,
     Reap,
+    Restore,
     Txn,
     Write,
 )
 from zk.model.znode import Znode
 from zk.sim.draft import QUOTA, Draft, Outcome, multi, operate, reap
+from zk.sim.restoring import Bringing, bring, finish, refused_to_begin
 from zk.sim.timelines import SetTimeline, Timeline
 from zk.tree.changes import Change
 from zk.tree.store import first_znodes
@@ -68,6 +72,7 @@ class Ledger:
         self.zxid = Zxid(0)
         self.znodes: dict[str, Znode] = first_znodes()
         self.sessions: dict[SessionId, Standing] = {}
+        self.bringing: Bringing | None = None
         self.changes: list[tuple[Zxid, tuple[Change, ...]]] = []
         self._nodes: dict[str, Timeline[Znode | None]] = {path: Timeline(node) for path, node in self.znodes.items()}
         self._children: defaultdict[str, SetTimeline] = defaultdict(SetTimeline)
@@ -198,6 +203,19 @@ class Ledger:
                 added = [each for each in txn.request.identities if each not in who.identities]
                 self._identify(draft.zxid, txn.session_id, (*who.identities, *added))
                 return DONE
+            case BeginRestore():
+                asked, session = txn.request, txn.session_id
+                refused = refused_to_begin(draft, asked, session, who.identities, self.bringing, self.znodes)
+                if refused is None:
+                    self.bringing = Bringing(session, asked.last_zxid)
+                return refused or DONE
+            case Restore():
+                return bring(txn.request, txn.session_id, self.bringing)
+            case FinishRestore():
+                outcome = finish(draft, txn.request, txn.session_id, self.bringing, self.znodes)
+                if outcome is DONE:
+                    self.bringing = None
+                return outcome
             case CloseSession():
                 return self._end(draft, txn.session_id, posted)
             case _:
@@ -211,6 +229,8 @@ class Ledger:
         for path in sorted(self._owned[session].now):
             draft.remove(path)
         del self.sessions[session]
+        if self.bringing is not None and self.bringing.session == session:
+            self.bringing = None
         posted.closed = (session,)
         return DONE
 

@@ -14,6 +14,7 @@ from zk.model.record import ServerId, SessionId, Zxid
 from zk.model.replies import Body, ConnectReply, Created, MultiReply, Reply, StatReply
 from zk.model.requests import (
     ANY_VERSION,
+    BeginRestore,
     Call,
     Check,
     ClientRequest,
@@ -22,10 +23,12 @@ from zk.model.requests import (
     Create,
     CreateMode,
     Delete,
+    FinishRestore,
     GetData,
     Multi,
     Operation,
     Ping,
+    Restore,
     SetAcl,
     SetData,
     Sync,
@@ -41,7 +44,7 @@ ANY_ZXID = Zxid(0)
 RECONNECT_MS = 20
 PATIENCE_MS = 1_200
 """How long a client waits to be let in before it tries again: its server may have died."""
-_WRITES = (Create, Delete, SetData, SetAcl, Check, Multi, CloseSession)
+_WRITES = (Create, Delete, SetData, SetAcl, Check, Multi, BeginRestore, Restore, FinishRestore, CloseSession)
 
 
 class Asked:

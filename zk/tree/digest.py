@@ -10,6 +10,7 @@ from struct import Struct
 
 from zk.model.acl import OPEN_ACL, Acl
 from zk.model.errors import APIError
+from zk.model.record import SessionId, Zxid
 from zk.model.session import Session
 from zk.model.znode import Znode
 
@@ -17,6 +18,7 @@ _MODULUS = 1 << 128
 _FIGURES = Struct(">IIQQQqqqqqqqBqI")
 _SESSION = Struct(">qqQQQIII")
 _ANSWER = Struct(">QQi")
+_RESTORATION = Struct(">qQ")
 
 
 def _hash(message: bytes) -> int:
@@ -79,9 +81,14 @@ def session_hash(session: Session) -> int:
     return _hash(b"".join((head, session.secret, identities, *answers)))
 
 
-def combined(znodes: int, sessions: Iterable[Session]) -> str:
-    """The digest as text: the znodes' sum and all the sessions."""
-    return f"{(znodes + sum(map(session_hash, sessions))) % _MODULUS:032x}"
+def restoration_hash(session_id: SessionId, last_zxid: Zxid, znodes: int) -> int:
+    """A tree that is being brought here; `znodes` is the sum of what has come so far."""
+    return _hash(b"restoration" + _RESTORATION.pack(session_id, last_zxid) + znodes.to_bytes(16, "big"))
+
+
+def combined(znodes: int, sessions: Iterable[Session], restoration: int = 0) -> str:
+    """The digest as text: the znodes' sum, all the sessions, and the hash of what is being brought."""
+    return f"{(znodes + sum(map(session_hash, sessions)) + restoration) % _MODULUS:032x}"
 
 
 class ZnodesSum:
@@ -96,6 +103,12 @@ class ZnodesSum:
         self._sum = settled
         self.bytes = size_bytes
         self.changed: dict[str, Znode | None] = {}  # path -> the znode that is still in the sum, None: none is
+
+    def include(self, other: "ZnodesSum") -> None:
+        """The znodes of `other`, which is settled, are among these from here on."""
+        assert not other.changed
+        self._sum = (self._sum + other._sum) % _MODULUS
+        self.bytes += other.bytes
 
     def settle(self, znodes: Mapping[str, Znode], at_most: int | None = None) -> int:
         """Bring the sum up to date (with `at_most`, only by that many paths) and give it."""

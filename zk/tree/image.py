@@ -8,6 +8,15 @@ from zk.model.znode import Znode
 
 
 @record
+class Brought:
+    """A tree that `session_id` is bringing here, as far as it has come; see restoration.py."""
+
+    session_id: SessionId
+    last_zxid: Zxid
+    znodes: Mapping[str, Znode]
+
+
+@record
 class Image:
     """The whole replicated state at `zxid`, frozen: all that a snapshot must hold. `time_ms` is the newest stamp up to
     there, which no znode need show: the transaction may have deleted one.
@@ -21,3 +30,4 @@ class Image:
     znodes: Mapping[str, Znode]
     sessions: Mapping[SessionId, Session]
     znodes_sum: int
+    brought: Brought | None = None

@@ -97,3 +97,5 @@ def _end(store: Store, session: Session) -> None:
     for path in store.ephemerals_of(session.id):
         remove(store, path, store.znodes[path])
     store.closed = (session.id,)
+    if store.restoration is not None and store.restoration.session_id == session.id:
+        store.restoration = None

@@ -20,6 +20,7 @@ from zk.tree.digest import ZnodesSum
 from zk.tree.quotas import PREFIX as QUOTA_PREFIX
 from zk.tree.quotas import Quotas, stats_path
 from zk.tree.reaping import ReapIndex
+from zk.tree.restoration import Restoration
 
 _INTERNED_ACLS_MAX = 10_000  # an economy only: beyond it the table starts anew
 _SORTED_LISTS_MAX = 1_000  # likewise
@@ -55,6 +56,7 @@ class Store:
         "over_quota",
         "quotas",
         "reap_index",
+        "restoration",
         "sessions",
         "sum",
         "time_ms",
@@ -69,6 +71,7 @@ class Store:
         znodes: dict[str, Znode],
         sessions: dict[SessionId, Session],
         settled_sum: int,
+        restoration: Restoration | None = None,
     ) -> None:
         self.begin(zxid, time_ms)
         self.znodes = znodes
@@ -77,6 +80,7 @@ class Store:
         self.ephemerals: dict[SessionId, dict[str, None]] = {}
         self.reap_index = ReapIndex()
         self.sum = ZnodesSum(settled_sum, sum(len(path) + len(znode.data) for path, znode in znodes.items()))
+        self.restoration = restoration
         self._sorted: dict[str, list[str]] = {}
         self._journal: list[tuple[str, Znode | None]] | None = None
         self._acls: dict[tuple[Acl, ...], tuple[Acl, ...]] = {}
@@ -199,6 +203,20 @@ class Store:
                 del self.ephemerals[owner]
         elif old is None:
             self.ephemerals.setdefault(owner, {})[path] = None
+
+    def add_all(self, brought: Restoration) -> None:
+        """All that was brought is there at once. Nothing of it was there before; the parents are the caller's."""
+        brought.settle()
+        self.sum.include(brought.sum)
+        self.znodes.update(brought.znodes)
+        for path, children in brought.children.items():
+            self.children[path] = {**self.children.get(path, {}), **children}
+        for path, znode in brought.znodes.items():
+            if znode.mode:
+                self._index_special(path, None, znode)
+        self._sorted.clear()
+        self.quotas = Quotas(self.znodes, self.children)
+        self.quotas.unwritten.update(dict.fromkeys(self.quotas.roots))
 
     # ---- undo
 

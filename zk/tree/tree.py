@@ -16,15 +16,18 @@ from zk.model.replies import Body
 from zk.model.requests import (
     AttachSession,
     Authenticate,
+    BeginRestore,
     Check,
     CloseSession,
     Create,
     Delete,
     ExpireSession,
+    FinishRestore,
     GetData,
     Multi,
     OpenSession,
     Reap,
+    Restore,
     SetAcl,
     SetData,
     TreeRead,
@@ -32,9 +35,10 @@ from zk.model.requests import (
 )
 from zk.model.session import Session
 from zk.model.znode import Znode
-from zk.tree import digest, reads, sessions, writes
+from zk.tree import digest, reads, restoring, sessions, writes
 from zk.tree.changes import Change
 from zk.tree.image import Image
+from zk.tree.restoration import Restoration
 from zk.tree.store import Store, first_znodes
 
 # The type of the request is the key under which its function stands, which no checker can follow: hence Any.
@@ -45,6 +49,9 @@ _CLIENT_WRITES: Mapping[type, Callable[[Store, Any, Session], Body]] = {
     SetAcl: writes.set_acl,
     Check: writes.check,
     Multi: writes.multi,
+    BeginRestore: restoring.begin_restore,
+    Restore: restoring.restore,
+    FinishRestore: restoring.finish_restore,
     Authenticate: sessions.authenticate,
     CloseSession: sessions.close_session,
 }
@@ -82,7 +89,8 @@ class Tree:
             image = Image(Zxid(0), 0, znodes, {}, digest.znodes_sum(znodes))
         self.znodes: dict[str, Znode] = dict(image.znodes)
         self.sessions: dict[SessionId, Session] = {key: session.copy() for key, session in image.sessions.items()}
-        self._store = Store(image.zxid, image.time_ms, self.znodes, self.sessions, image.znodes_sum)
+        restoration = None if image.brought is None else Restoration(image.brought)
+        self._store = Store(image.zxid, image.time_ms, self.znodes, self.sessions, image.znodes_sum, restoration)
 
     @property
     def zxid(self) -> Zxid:
@@ -156,6 +164,12 @@ class Tree:
         """Containers that had children and are empty, TTL nodes that are due: what a leader may propose to Reap."""
         return self._store.reap_index.due(now_ms, self.znodes, at_most)
 
+    @property
+    def to_exceed(self) -> Zxid:
+        """A tree is being brought here whose zxids reach up to this one: the service's own must go on above it."""
+        restoration = self._store.restoration
+        return Zxid(0) if restoration is None else restoration.last_zxid
+
     # ---- reads
 
     def read(self, request: TreeRead, session_id: SessionId, identities: Sequence[Identity]) -> Body:
@@ -183,11 +197,15 @@ class Tree:
         """The state of this moment; nothing that is applied later shows in it."""
         settled = self._store.sum.settle(self.znodes)
         copies = {key: session.copy() for key, session in self.sessions.items()}
-        return Image(self.zxid, self.time_ms, self.znodes.copy(), copies, settled)
+        restoration = self._store.restoration
+        brought = None if restoration is None else restoration.image()
+        return Image(self.zxid, self.time_ms, self.znodes.copy(), copies, settled, brought)
 
     def digest(self) -> str:
         """32 hex digits, equal on two servers at the same zxid exactly if they hold the same state."""
-        return digest.combined(self._store.sum.settle(self.znodes), self.sessions.values())
+        store = self._store
+        restoration = 0 if store.restoration is None else store.restoration.hash()
+        return digest.combined(store.sum.settle(self.znodes), self.sessions.values(), restoration)
 
     def settle_digest(self, at_most: int) -> None:
         """Do a part of the work of the next `digest` or `image` now: up to `at_most` znodes, 1-2 µs each."""

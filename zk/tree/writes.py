@@ -22,7 +22,19 @@ from zk.model.errors import (
 from zk.model.events import EventType
 from zk.model.record import SessionId
 from zk.model.replies import DONE, Body, Created, Done, MultiReply, StatReply
-from zk.model.requests import ANY_VERSION, Check, Create, CreateMode, Delete, Multi, Operation, Reap, SetAcl, SetData
+from zk.model.requests import (
+    ANY_VERSION,
+    TTL_MS_MAX,
+    Check,
+    Create,
+    CreateMode,
+    Delete,
+    Multi,
+    Operation,
+    Reap,
+    SetAcl,
+    SetData,
+)
 from zk.model.session import Session
 from zk.model.stat import Stat
 from zk.model.znode import Znode
@@ -31,7 +43,6 @@ from zk.tree.changes import Change
 from zk.tree.reaping import is_reapable
 from zk.tree.store import Store
 
-TTL_MS_MAX = (1 << 40) - 1  # ZooKeeper's: 34 years
 _WRITE, _CREATE, _DELETE, _READ, _ADMIN = (
     int(perm) for perm in (Perms.WRITE, Perms.CREATE, Perms.DELETE, Perms.READ, Perms.ADMIN)
 )

@@ -1,10 +1,11 @@
 """A tree's whole state as chunks of bytes: in a snapshot's file, and on the way to a server that is too far behind.
 
 The first chunk says what is to come: `[1, format, zxid, time_ms, znodes_sum, znodes, sessions, answers]`, the last
-three being counts. Then, in any number of chunks: `[2, acls, column, …]` znodes, one array per attribute (that is what
-makes loading fast); `[3, session, …]`; `[4, answer, …]`, the answers that sessions keep for resends, as in
-native/replies.py. That no chunk was damaged is for the storage and the peer's connection to see; that none is missing
-is checked here.
+three being counts; a fourth follows while a tree is being brought here, of its znodes. Then, in any number of chunks:
+`[2, acls, column, …]` znodes, one array per attribute (that is what makes loading fast); `[3, session, …]`;
+`[4, answer, …]`, the answers that sessions keep for resends, as in native/replies.py; `[5, session_id, last_zxid]` of
+the tree that is being brought, and `[6, acls, column, …]` its znodes. That no chunk was damaged is for the storage and
+the peer's connection to see; that none is missing is checked here.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,7 +18,7 @@ from zk.model.record import SessionId, Zxid
 from zk.model.requests import CreateMode
 from zk.model.session import Session
 from zk.model.znode import Znode
-from zk.tree.image import Image
+from zk.tree.image import Brought, Image
 from zk.wire.native.operations import acl_fields
 from zk.wire.native.replies import body_fields, decode_body
 from zk.wire.packing import MALFORMED, pack, unpack
@@ -31,6 +32,8 @@ _HEAD = 1
 _ZNODES = 2
 _SESSIONS = 3
 _ANSWERS = 4
+_RESTORATION = 5
+_BROUGHT = 6
 
 _SUM_BYTES = 16
 
@@ -52,12 +55,17 @@ def chunks(image: Image, znodes_per_chunk: int = ZNODES_PER_CHUNK) -> Iterator[b
             len(image.znodes),
             len(sessions),
             sum(len(session.answers) for session in sessions),
+            *(() if image.brought is None else (len(image.brought.znodes),)),
         )
     )
     for nodes in _slices(image.znodes, znodes_per_chunk):
-        yield _encode_znodes(nodes)
+        yield _encode_znodes(_ZNODES, nodes)
     yield from _gather(_SESSIONS, (_encode_session(session) for session in sessions))
     yield from _gather(_ANSWERS, (answer for session in sessions for answer in _encode_answers(session)))
+    if image.brought is not None:
+        yield pack((_RESTORATION, image.brought.session_id, image.brought.last_zxid))
+        for nodes in _slices(image.brought.znodes, znodes_per_chunk):
+            yield _encode_znodes(_BROUGHT, nodes)
 
 
 def load(chunks: Iterable[bytes]) -> Image:
@@ -88,12 +96,12 @@ def _slices(znodes: Mapping[str, Znode], count_max: int) -> Iterator[list[tuple[
         yield nodes
 
 
-def _encode_znodes(nodes: list[tuple[str, Znode]]) -> bytes:
+def _encode_znodes(tag: int, nodes: list[tuple[str, Znode]]) -> bytes:
     znodes = [znode for _, znode in nodes]
     acls: dict[tuple[Acl, ...], int] = {}
     return pack(
         (
-            _ZNODES,
+            tag,
             [acls.setdefault(z.acl, len(acls)) for z in znodes],
             [acl_fields(acl) for acl in acls],
             [path for path, _ in nodes],
@@ -166,6 +174,8 @@ class _Loader:
         self._znodes: dict[str, Znode] = {}
         self._sessions: dict[SessionId, Session] = {}
         self._answers = 0
+        self._brought: Brought | None = None
+        self._brought_znodes: dict[str, Znode] = {}
         self._acls: dict[tuple[Acl, ...], tuple[Acl, ...]] = {OPEN_ACL: OPEN_ACL}
         self._numbers: dict[int, int] = {}
 
@@ -176,7 +186,7 @@ class _Loader:
         if tag == _HEAD:
             self._begin(*items)
         elif tag == _ZNODES:
-            self._add_znodes(*items)
+            self._add_znodes(self._znodes, *items)
         elif tag == _SESSIONS:
             for session in items:
                 self._add_session(*session)
@@ -184,6 +194,11 @@ class _Loader:
             for session_id, xid, zxid, kind, *fields in items:
                 self._sessions[session_id].answers[xid] = (zxid, decode_body(kind, fields))
                 self._answers += 1
+        elif tag == _RESTORATION:
+            session_id, last_zxid = items
+            self._brought = Brought(session_id, last_zxid, self._brought_znodes)
+        elif tag == _BROUGHT:
+            self._add_znodes(self._brought_znodes, *items)
         else:
             raise ValueError(f"unknown tag {tag!r}")
 
@@ -191,18 +206,20 @@ class _Loader:
         if self._head is None:
             raise SnapshotError("the snapshot has no chunks")
         zxid, time_ms, znodes_sum, expected = self._head
-        found = (len(self._znodes), len(self._sessions), self._answers)
+        found: tuple[int, ...] = (len(self._znodes), len(self._sessions), self._answers)
+        if self._brought is not None:
+            found = (*found, len(self._brought_znodes))
         if found != expected:
-            names = "(znodes, sessions, answers)"
+            names = "(znodes, sessions, answers)" if len(expected) == 3 else "(znodes, sessions, answers, brought)"
             raise SnapshotError(f"the snapshot's {number} chunks hold {found} {names} instead of {expected}")
-        return Image(zxid, time_ms, self._znodes, self._sessions, znodes_sum)
+        return Image(zxid, time_ms, self._znodes, self._sessions, znodes_sum, self._brought)
 
     def _begin(self, version: int, zxid: Zxid, time_ms: int, znodes_sum: bytes, *counts: int) -> None:
         if version != FORMAT:
             raise ValueError(f"format {version} is unknown; this version reads format {FORMAT}")
         self._head = (zxid, time_ms, int.from_bytes(znodes_sum, "big"), counts)
 
-    def _add_znodes(self, acl_of: Any, acls: Any, paths: Any, *columns: Any) -> None:
+    def _add_znodes(self, into: dict[str, Znode], acl_of: Any, acls: Any, paths: Any, *columns: Any) -> None:
         if {len(acl_of), len(paths)} != {len(column) for column in columns} or len(columns) != 13:
             raise ValueError("its columns are not of one length")
         data, czxid, mzxid, pzxid, ctime, mtime, version, created, aversion, owner, num_children, mode, ttl_ms = columns
@@ -226,7 +243,7 @@ class _Loader:
             [_MODES[number] for number in mode],
             ttl_ms,
         )
-        self._znodes.update(zip(paths, znodes, strict=True))
+        into.update(zip(paths, znodes, strict=True))
 
     def _intern_acl(self, fields: Any) -> tuple[Acl, ...]:
         acl = OPEN_ACL if fields is None else tuple([Acl(*entry) for entry in fields])

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import cast
 
-from zk.broadcast.engine import Propose, ReadIndex, Rejected, Role, SnapshotTaken, Token
+from zk.broadcast.engine import Propose, RaiseEpoch, ReadIndex, Rejected, Role, SnapshotTaken, Token
 from zk.broadcast.membership import Membership
 from zk.broadcast.messages import Ack, AckEpoch, HandOver, Join, PingPeer, PongPeer, SyncAck
 from zk.broadcast.quorum import committed_zxid, has_quorum
@@ -46,7 +46,8 @@ class Leading(Stance):
         self._uncommitted_bytes = 0
         self._next_ping_ms = node.now_ms
         self._resign_at_ms: int | None = None
-        self._outbidden_by = Epoch(0)  # a higher epoch that a voter has promised: it can follow only an even higher one
+        self._outbidden_by = Epoch(0)  # an epoch that the next one must be above: a voter has promised it (R11), or
+        # the state above needs zxids of such an epoch
 
     # ---- begin and end
 
@@ -260,6 +261,14 @@ class Leading(Stance):
     def on_disconnected(self, peer: ServerId) -> Move | None:
         self._streams.end(peer)
         return None
+
+    # ---- a higher epoch
+
+    def on_raise_epoch(self, event: RaiseEpoch) -> Move | None:
+        if self.role is not Role.LEADING or event.epoch < self.epoch:
+            return None
+        self._outbidden_by = max(self._outbidden_by, event.epoch)
+        return self._when_settled()
 
     # ---- handing over
 

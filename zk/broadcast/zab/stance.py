@@ -6,7 +6,7 @@ message may well be meant for the role that this server had a moment ago.
 
 from collections.abc import Mapping
 
-from zk.broadcast.engine import Propose, ReadIndex, Rejected, Role, SnapshotTaken
+from zk.broadcast.engine import Propose, RaiseEpoch, ReadIndex, Rejected, Role, SnapshotTaken
 from zk.broadcast.messages import (
     Ack,
     AckEpoch,
@@ -130,6 +130,9 @@ class Stance:
         return None
 
     def on_snapshot_taken(self, event: SnapshotTaken) -> Move | None:
+        return None
+
+    def on_raise_epoch(self, event: RaiseEpoch) -> Move | None:
         return None
 
     def on_resign(self) -> Move | None:

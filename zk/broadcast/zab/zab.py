@@ -15,6 +15,7 @@ from zk.broadcast.engine import (
     PeerDisconnected,
     PeerReceived,
     Propose,
+    RaiseEpoch,
     ReadIndex,
     Resign,
     Role,
@@ -142,6 +143,8 @@ class Zab:
                 return None
             case SnapshotTaken():
                 return stance.on_snapshot_taken(event)
+            case RaiseEpoch():
+                return stance.on_raise_epoch(event)
             case Resign():
                 return stance.on_resign()
             case _:
