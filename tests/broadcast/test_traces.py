@@ -5,7 +5,8 @@ anew, and to read the difference: ZAB_TRACES=rewrite pytest tests/broadcast/test
 
     > start 1 voters=1,2,3 disk=d1 log=[P1 | 1.0 marker | 1.1 config{1=d1 2=d2 3=d3} | 1.2 a]     a server begins
     > connect 2 d2       > disconnect 2       > tick 50 (milliseconds later)       > durable (all, or so many records)
-    > propose a b        > read r             > resign        > raise 7       > stored 1.2         > taken 3 1.2 chunk chunk
+    > propose a b        > read r             > resign        > stored 1.2         > taken 3 1.2 chunk chunk
+    > raise 7            (the epoch must go above that)
     > 2: Ack epoch=1 stream=7 zxid=1.2                                            a message on 2's newest connection
     > 2@1: Ack …                                                                  the same, on connection 1
 

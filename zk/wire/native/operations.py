@@ -15,8 +15,10 @@ from zk.model.events import WatcherType, WatchMode
 from zk.model.limits import Limits
 from zk.model.record import SessionId, Zxid
 from zk.model.requests import (
+    TTL_MS_MAX,
     AddAuth,
     AddWatch,
+    BeginRestore,
     Check,
     CheckWatches,
     ClientRequest,
@@ -27,6 +29,7 @@ from zk.model.requests import (
     CreateMode,
     Delete,
     Exists,
+    FinishRestore,
     GetAcl,
     GetChildren,
     GetChildrenPage,
@@ -38,17 +41,24 @@ from zk.model.requests import (
     Operation,
     Ping,
     RemoveWatches,
+    Restore,
     SetAcl,
     SetData,
     SetWatches,
     Sync,
     WhoAmI,
 )
+from zk.model.znode import Znode
 
 T = TypeVar("T")
 Fields = tuple[object, ...]
 
+LoggedOperation = Operation | Multi | BeginRestore | Restore | FinishRestore | CloseSession
+"""What stands in the log as the client sent it."""
+
 INT63_MAX = 2**63 - 1
+_NODE_FIELDS = 14
+_ZXIDS = ("czxid", "mzxid", "pzxid")
 SECRET_BYTES_MAX = 64
 CREDENTIAL_BYTES_MAX = 4096
 
@@ -82,10 +92,16 @@ class Op:
     WHO_AM_I = 107
     GET_CHILDREN_PAGE = 200
     GET_STATUS = 201
+    BEGIN_RESTORE = 202
+    RESTORE = 203
+    FINISH_RESTORE = 204
 
 
 WRITES = frozenset(
-    {Op.CREATE, Op.DELETE, Op.SET_DATA, Op.SET_ACL, Op.CHECK, Op.MULTI, Op.ADD_AUTH, Op.CLOSE_SESSION},
+    {
+        *(Op.CREATE, Op.DELETE, Op.SET_DATA, Op.SET_ACL, Op.CHECK, Op.MULTI, Op.ADD_AUTH, Op.CLOSE_SESSION),
+        *(Op.BEGIN_RESTORE, Op.RESTORE, Op.FINISH_RESTORE),
+    }
 )
 """What goes through the log, and is answered once however often it is sent."""
 
@@ -108,6 +124,13 @@ def _nested(operations: Sequence[Operation | GetData | GetChildren]) -> tuple[Fi
     return tuple(ENCODERS[type(operation)](operation) for operation in operations)
 
 
+def _node_fields(path: str, z: Znode) -> Fields:
+    """A node that is brought here, with all that there is to it."""
+    zxids, times = (z.czxid, z.mzxid, z.pzxid), (z.ctime, z.mtime)
+    counts = (z.version, z.created, z.aversion, z.num_children)
+    return (path, z.data, acl_fields(z.acl), *zxids, *times, *counts, z.mode, z.ttl_ms)
+
+
 ENCODERS: dict[type, Callable[..., Fields]] = {
     Create: _create,
     Delete: lambda r: (Op.DELETE, r.path, r.version),
@@ -115,6 +138,9 @@ ENCODERS: dict[type, Callable[..., Fields]] = {
     SetAcl: lambda r: (Op.SET_ACL, r.path, acl_fields(r.acl), r.version),
     Check: lambda r: (Op.CHECK, r.path, r.version, r.czxid),
     Multi: lambda r: (Op.MULTI, _nested(r.operations)),
+    BeginRestore: lambda r: (Op.BEGIN_RESTORE, r.last_zxid),
+    Restore: lambda r: (Op.RESTORE, tuple(_node_fields(*node) for node in r.nodes), r.gone),
+    FinishRestore: lambda r: (Op.FINISH_RESTORE, r.znodes),
     AddAuth: lambda r: (Op.ADD_AUTH, r.scheme, r.credential),
     CloseSession: lambda r: (Op.CLOSE_SESSION,),
     Exists: lambda r: (Op.EXISTS, r.path, r.watch),
@@ -232,9 +258,12 @@ class OperationDecoder:
             Op.GET_DATA: self._get_data,
             Op.GET_CHILDREN: self._get_children,
         }
-        self._writes: dict[int, Callable[..., Operation | Multi | CloseSession]] = {
+        self._writes: dict[int, Callable[..., LoggedOperation]] = {
             **self._operations,
             Op.MULTI: self._multi,
+            Op.BEGIN_RESTORE: self._begin_restore,
+            Op.RESTORE: self._restore,
+            Op.FINISH_RESTORE: self._finish_restore,
             Op.CLOSE_SESSION: CloseSession,
         }
         self._requests: dict[int, Callable[..., ClientRequest]] = {
@@ -262,7 +291,7 @@ class OperationDecoder:
         """The request that the operation `op` of a client with these `fields` stands for."""
         return _build(self._requests, op, fields)
 
-    def write(self, op: object, fields: Sequence[object]) -> Operation | Multi | CloseSession:
+    def write(self, op: object, fields: Sequence[object]) -> LoggedOperation:
         """The same for operations in the log."""
         return _build(self._writes, op, fields)
 
@@ -361,6 +390,52 @@ class OperationDecoder:
                 "", f"the operations carry {data_bytes} bytes of data; data_bytes_max is {self._data_bytes_max}"
             )
         return Multi(decoded)
+
+    # ---- a tree with its stats
+
+    def _begin_restore(self, last_zxid: object) -> BeginRestore:
+        return BeginRestore(Zxid(_number("last_zxid", last_zxid)))
+
+    def _restore(self, nodes: object, gone: object) -> Restore:
+        if type(nodes) is not tuple or type(gone) is not tuple:
+            raise _mistyped("nodes and gone", "arrays", nodes if type(nodes) is not tuple else gone)
+        if max(len(nodes), len(gone)) > self._operations_max:
+            raise BadArgumentsError(
+                "", f"there are {max(len(nodes), len(gone))} nodes; multi_operations_max is {self._operations_max}"
+            )
+        brought = tuple([self._brought(node) for node in nodes])
+        data_bytes = sum([len(znode.data) for _, znode in brought])
+        if data_bytes > self._data_bytes_max:
+            raise BadArgumentsError(
+                "", f"the nodes carry {data_bytes} bytes of data; data_bytes_max is {self._data_bytes_max}"
+            )
+        return Restore(brought, tuple([self._path(path) for path in gone]))
+
+    def _brought(self, node: object) -> tuple[str, Znode]:
+        if type(node) is not tuple or len(node) != _NODE_FIELDS:
+            raise _mistyped("a node", f"an array of {_NODE_FIELDS} fields", node)
+        path, data, acl, *zxids, ctime, mtime, version, created, aversion, num_children, mode, ttl_ms = node
+        path = self._path(path)
+        czxid, mzxid, pzxid = [Zxid(_number(name, zxid)) for name, zxid in zip(_ZXIDS, zxids, strict=True)]
+        return path, Znode(
+            self._data(path, data),
+            self._acl(path, acl),
+            czxid,
+            mzxid,
+            pzxid,
+            _number("ctime", ctime),
+            _number("mtime", mtime),
+            _number("version", version, -(2**31), 2**31 - 1),
+            _number("created", created),
+            _number("aversion", aversion, -(2**31), 2**31 - 1),
+            SessionId(0),
+            _number("num_children", num_children),
+            _MODES[_number("mode", mode, min(_MODES), max(_MODES))],
+            _number("ttl_ms", ttl_ms, 0, TTL_MS_MAX),
+        )
+
+    def _finish_restore(self, znodes: object) -> FinishRestore:
+        return FinishRestore(_number("znodes", znodes))
 
     # ---- reads
 
