@@ -34,7 +34,7 @@ class Cluster:
         self,
         size: int,
         zab_changes: Mapping[str, int] | None = None,
-        **changes: bool | int | str | Limits | Mapping[str, str],
+        **changes: bool | int | str | tuple[str, ...] | Limits | Mapping[str, str],
     ) -> None:
         self.now_ms = START_MS
         voters = frozenset(ServerId(number) for number in range(1, size + 1))

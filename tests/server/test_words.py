@@ -10,6 +10,7 @@ import pytest
 
 from zk.model.events import WatchMode
 from zk.model.record import ServerId
+from zk.model.replies import DataReply
 from zk.model.requests import AddWatch, Create, CreateMode, GetData
 from zk.server.config import Address
 from zk.server.testing import ServerProcess, Session, free_ports, start_ensemble, start_server
@@ -129,7 +130,11 @@ def test_members_of_an_ensemble_say_what_they_are(tmp_path: Path) -> None:
         with Session(follower, 10_000) as session:
             dump = ask(follower.address, b"dump")
             assert dump.startswith(f"SessionTracker dump:\nGlobal Sessions(1):\n0x{session.id:x}\t10000ms\n")
-        lines = ask(follower.address, b"conf").split("membership: \n")[1].splitlines()
+            body = session.ask(GetData("/zookeeper/config"))
+            assert isinstance(body, DataReply)
+        membership = ask(follower.address, b"conf").split("membership: \n")[1]
+        assert membership.encode() == body.data
+        lines = membership.splitlines()
         assert [line.split("=")[0] for line in lines] == ["server.1", "server.2", "server.3", "version"]
         assert all(re.fullmatch(r"server\.\d=127\.0\.0\.1:\d+:\d+:participant", line) for line in lines[:3])
 

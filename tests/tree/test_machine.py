@@ -52,6 +52,7 @@ from zk.model.requests import (
     GetEphemerals,
     Multi,
     MultiRead,
+    NameMembers,
     OpenSession,
     Operation,
     Reap,
@@ -217,7 +218,7 @@ class Model:
 
     def dispatch(self, txn: Txn) -> tuple[int, Outcome]:
         request = txn.request
-        if isinstance(request, OpenSession | AttachSession | ExpireSession | Reap):
+        if isinstance(request, OpenSession | AttachSession | ExpireSession | Reap | NameMembers):
             return self.zxid, self.serve(request)
         member = self.sessions.get(txn.session_id)
         if member is None:
@@ -257,7 +258,13 @@ class Model:
         except Refused as refused:
             return ("error", refused.code)
 
-    def serve(self, request: OpenSession | AttachSession | ExpireSession | Reap) -> Outcome:
+    def serve(self, request: OpenSession | AttachSession | ExpireSession | Reap | NameMembers) -> Outcome:
+        if isinstance(request, NameMembers):
+            config = self.nodes["/zookeeper/config"]
+            config.data = "\n".join([*request.members, f"version={self.zxid:x}"]).encode()
+            config.version, config.mzxid, config.mtime = config.version + 1, self.zxid, self.time
+            self.changes.append((EventType.DATA_CHANGED, "/zookeeper/config"))
+            return DONE
         if isinstance(request, Reap):
             node = self.nodes.get(request.path)
             if node is None:
@@ -723,6 +730,11 @@ class TreeAgainstModel(RuleBasedStateMachine):
         assert (set(found), len(found)) == (expected, len(expected))
         for path in (*found[:1], "/a", "/a/b"):
             self.apply(0, 0, 0, 0, 0, Reap(path))
+
+    @rule(count=st.integers(1, 3))
+    def members_are_named(self, count: int) -> None:
+        members = tuple(f"server.{number}=host:1:1:participant" for number in range(count))
+        self.apply(0, 0, 0, 0, 0, NameMembers(members))
 
     # ---- reads and watches
 

@@ -123,6 +123,7 @@ WRITE: SearchStrategy[Write] = (
     | st.builds(requests.AttachSession, *SESSION_WRITE)
     | st.builds(requests.ExpireSession, SESSION_ID, ZXID)
     | st.builds(requests.Reap, TEXT)
+    | st.builds(requests.NameMembers, st.lists(TEXT).map(tuple))
 )
 TXN = st.builds(Txn, INT63, SESSION_ID, ZXID, INT63, INT63, INT63, WRITE)
 

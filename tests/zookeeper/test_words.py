@@ -83,8 +83,8 @@ def test_conf() -> None:
     settings = {"clientPort": 2181, "dataDir": "/data", "serverId": 1}
     alone = "clientPort=2181\ndataDir=/data\nserverId=1\n"
     member = "server.1=127.0.0.1:24211:24221:participant"
-    assert words.conf(settings, (), 0) == alone
-    assert words.conf(settings, (member,), 0x100) == f"{alone}membership: \n{member}\nversion=100"
+    assert words.conf(settings, "") == alone
+    assert words.conf(settings, f"{member}\nversion=100") == f"{alone}membership: \n{member}\nversion=100"
 
 
 def test_dump_by_a_leader() -> None:

@@ -211,6 +211,13 @@ class Reap:
     path: str
 
 
+@record
+class NameMembers:
+    """The leader found that /zookeeper/config names other servers than those that the ensemble has: one line each."""
+
+    members: tuple[str, ...]
+
+
 ClientWrite = (
     Create
     | Delete
@@ -224,7 +231,7 @@ ClientWrite = (
     | CloseSession
     | Authenticate
 )
-ServerWrite = OpenSession | AttachSession | ExpireSession | Reap
+ServerWrite = OpenSession | AttachSession | ExpireSession | Reap | NameMembers
 Write = ClientWrite | ServerWrite
 
 

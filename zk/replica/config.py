@@ -17,6 +17,7 @@ class ReplicaConfig:
     version: str = "0"
     super_digest: str = field(default="", repr=False)  # 'super:BASE64SHA1': whose password it is may do everything
     sasl_users: Mapping[str, str] = field(default_factory=dict, repr=False, hash=False)  # passwords by name
+    members: tuple[str, ...] = ()  # what /zookeeper/config is to say of the ensemble, a line for each server
     read_only_mode: bool = False  # without a quorum, serve reads to clients that ask for it
     heard_interval_ms: int = 200  # how often a follower passes on its clients' signs of life
     leaderless_ms_max: int = 1_500  # how long clients are kept, and new ones wait (or to be read-only), for a leader

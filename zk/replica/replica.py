@@ -17,7 +17,7 @@ from zk.model.chance import Chance
 from zk.model.peering import Drifted, Forward, Heard, ReadIndexAnswer, ReadIndexAsk
 from zk.model.record import ConnectionId, Epoch, ServerId, SessionId, Zxid, counter_of, epoch_of, record
 from zk.model.replies import StatusReply
-from zk.model.requests import AttachSession, ExpireSession, OpenSession, Reap, Txn
+from zk.model.requests import AttachSession, ExpireSession, NameMembers, OpenSession, Reap, Txn
 from zk.replica.clients import Clients
 from zk.replica.clocks import SessionClocks
 from zk.replica.config import ReplicaConfig
@@ -121,6 +121,7 @@ class Replica:
         self._quota_warning_due_ms: dict[str, int] = {}
         self._next_heard_ms = now_ms
         self._next_reap_ms = now_ms
+        self._members_due = False
         self._digests = Digests(config.zab.server_id)
         self._differed_at = Zxid(0)  # where another server's tree was last found to be another
         self._drifted_at: Zxid | None = None  # where this leader's tree was found to be the wrong one
@@ -336,6 +337,7 @@ class Replica:
         if role is not Role.LEADING:
             self._clocks = None
         elif self._clocks is None:
+            self._members_due = True
             self._clocks = SessionClocks(self._now_ms, self.tree.sessions.values())
             self._stamp_ms = max(self._stamp_ms, self.tree.time_ms)  # the leader before may have had a clock ahead
 
@@ -432,6 +434,7 @@ class Replica:
         if self._clocks is not None:
             self._look_after_sessions(self._clocks)
             self._reap()
+            self._name_members()
             if self.tree.to_exceed > self.engine.last:
                 self._drive(engine.RaiseEpoch(epoch_of(self.tree.to_exceed)))
         elif self._step_with is not None:
@@ -459,6 +462,13 @@ class Replica:
         if due and self._outbox:
             self._propose()
             self._expiring_until = self.engine.last
+
+    def _name_members(self) -> None:
+        """Once in this lead: /zookeeper/config may be empty, or the servers may have other addresses than before."""
+        if self._members_due:
+            self._members_due = False
+            if self._config.members and self._config.members != self.tree.members:
+                self.clients.propose(NameMembers(self._config.members))
 
     def _reap(self) -> None:
         if self._now_ms >= self._next_reap_ms:

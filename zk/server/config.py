@@ -54,6 +54,12 @@ class ServerConfig:
     def voters(self) -> tuple[ServerId, ...]:
         return tuple(server for server, _ in self.peers) or (self.id,)
 
+    @property
+    def members(self) -> tuple[str, ...]:
+        """The ensemble as /zookeeper/config shows it: a line for each server. Its one port for other servers stands
+        for ZooKeeper's two."""
+        return tuple(f"server.{server}={address}:{address.port}:participant" for server, address in self.peers)
+
     def cautions(self) -> list[str]:
         """What the operator should know, though nothing is wrong."""
         file = self.sasl_users_file

@@ -143,6 +143,7 @@ class _Server:
                 version=zk.__version__,
                 super_digest=config.super_digest,
                 sasl_users=config.sasl_users,
+                members=config.members,
                 read_only_mode=config.read_only_mode,
                 reap_interval_ms=config.container_check_ms,
             ),

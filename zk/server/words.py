@@ -26,6 +26,7 @@ from zk.server.peers import Peers
 from zk.server.poller import READ, WRITE
 from zk.server.runtime import monotonic_ms, wall_ms
 from zk.storage.store import Store
+from zk.tree.members import CONFIG
 from zk.wire.zookeeper import words
 from zk.wire.zookeeper.words import ConnectionFacts, ServerFacts, SessionClock, SessionFacts
 
@@ -175,12 +176,10 @@ class Words:
             "maxSessionTimeout": limits.session_timeout_ms_max,
             "serverId": config.id,
         }
-        members = []
-        for server, address in config.peers:
-            members.append(f"server.{server}={address}:{address.port}:participant")
-            if server == config.id:
-                settings |= {"electionPort": address.port, "quorumPort": address.port, "peerType": 0}
-        return words.conf(settings, members, 0)
+        own = dict(config.peers).get(config.id)
+        if own is not None:
+            settings |= {"electionPort": own.port, "quorumPort": own.port, "peerType": 0}
+        return words.conf(settings, self._replica.tree.znodes[CONFIG].data.decode())
 
     def _envi(self) -> str:
         system = os.uname()

@@ -27,7 +27,19 @@ from zk.model.errors import (
 from zk.model.events import EventType
 from zk.model.record import SessionId, Zxid
 from zk.model.replies import DONE, Body, Created, StatReply
-from zk.model.requests import ANY_VERSION, Check, Create, CreateMode, Delete, Multi, Reap, SetAcl, SetData, Write
+from zk.model.requests import (
+    ANY_VERSION,
+    Check,
+    Create,
+    CreateMode,
+    Delete,
+    Multi,
+    NameMembers,
+    Reap,
+    SetAcl,
+    SetData,
+    Write,
+)
 from zk.model.znode import Znode
 from zk.tree.changes import Change
 
@@ -285,6 +297,19 @@ def multi(draft: Draft, request: Multi, session: SessionId, identities: Sequence
             good, behind = len(outcomes) - 1, len(request.operations) - len(outcomes)
             return (*[DONE] * good, outcomes[-1], *[RuntimeInconsistencyError] * behind)
     return tuple(outcomes)
+
+
+def name_members(draft: Draft, request: NameMembers) -> Outcome:
+    """The members' lines, and the zxid in the last one."""
+    path = "/zookeeper/config"
+    node = draft.node(path)
+    assert node is not None
+    data = "".join(f"{member}\n" for member in request.members) + f"version={draft.zxid:x}"
+    draft.znodes[path] = replace(
+        node, data=data.encode(), version=node.version + 1, mzxid=draft.zxid, mtime=draft.time_ms
+    )
+    draft.changes.append(Change(EventType.DATA_CHANGED, path, draft.zxid, node.acl))
+    return DONE
 
 
 def reap(draft: Draft, request: Reap) -> Outcome:

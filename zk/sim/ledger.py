@@ -25,6 +25,7 @@ from zk.model.requests import (
     ExpireSession,
     FinishRestore,
     Multi,
+    NameMembers,
     OpenSession,
     Reap,
     Restore,
@@ -32,7 +33,7 @@ from zk.model.requests import (
     Write,
 )
 from zk.model.znode import Znode
-from zk.sim.draft import QUOTA, Draft, Outcome, multi, operate, reap
+from zk.sim.draft import QUOTA, Draft, Outcome, multi, name_members, operate, reap
 from zk.sim.restoring import Bringing, bring, finish, refused_to_begin
 from zk.sim.timelines import SetTimeline, Timeline
 from zk.tree.changes import Change
@@ -192,6 +193,8 @@ class Ledger:
                 return self._end(draft, request.session_id, posted)
             case Reap():
                 return reap(draft, request)
+            case NameMembers():
+                return name_members(draft, request)
             case _:
                 raise AssertionError(f"{request!r} is a client's")
 

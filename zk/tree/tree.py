@@ -25,6 +25,7 @@ from zk.model.requests import (
     FinishRestore,
     GetData,
     Multi,
+    NameMembers,
     OpenSession,
     Reap,
     Restore,
@@ -35,7 +36,7 @@ from zk.model.requests import (
 )
 from zk.model.session import Session
 from zk.model.znode import Znode
-from zk.tree import digest, reads, restoring, sessions, writes
+from zk.tree import digest, members, reads, restoring, sessions, writes
 from zk.tree.changes import Change
 from zk.tree.image import Image
 from zk.tree.restoration import Restoration
@@ -60,6 +61,7 @@ _SERVER_WRITES: Mapping[type, Callable[[Store, Any], Body]] = {
     AttachSession: sessions.attach_session,
     ExpireSession: sessions.expire_session,
     Reap: writes.reap,
+    NameMembers: members.name_members,
 }
 
 
@@ -179,6 +181,11 @@ class Tree:
         return reads.read(self._store, request, session_id, identities)
 
     # ---- figures
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """Who belongs to the ensemble, a line for each; nobody, for a server alone."""
+        return members.members(self.znodes)
 
     @property
     def ephemerals(self) -> Mapping[SessionId, Collection[str]]:

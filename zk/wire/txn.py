@@ -13,7 +13,7 @@ from zk.model.acl import Identity
 from zk.model.errors import APIError, MarshallingError
 from zk.model.limits import Limits
 from zk.model.record import ServerId, SessionId, Zxid
-from zk.model.requests import AttachSession, Authenticate, ExpireSession, OpenSession, Reap, Txn, Write
+from zk.model.requests import AttachSession, Authenticate, ExpireSession, NameMembers, OpenSession, Reap, Txn, Write
 from zk.wire.native.operations import ENCODERS, Fields, OperationDecoder
 from zk.wire.packing import MALFORMED, pack, unpack
 
@@ -24,6 +24,7 @@ _ATTACH_SESSION = 121
 _AUTHENTICATE = 122
 _EXPIRE_SESSION = 123
 _REAP = 124
+_NAME_MEMBERS = 125
 
 _ANY_ZXID = Zxid(0)
 
@@ -83,6 +84,7 @@ _FIELDS: dict[type, Callable[..., Fields]] = {
     Authenticate: lambda r: (_AUTHENTICATE, *(text for who in r.identities for text in (who.scheme, who.id))),
     ExpireSession: lambda r: (_EXPIRE_SESSION, r.session_id, r.generation),
     Reap: lambda r: (_REAP, r.path),
+    NameMembers: lambda r: (_NAME_MEMBERS, *r.members),
 }
 
 
@@ -110,4 +112,5 @@ _SERVER_WRITES: dict[object, Callable[..., Write]] = {
     ),
     _EXPIRE_SESSION: ExpireSession,
     _REAP: Reap,
+    _NAME_MEMBERS: lambda *members: NameMembers(members),
 }

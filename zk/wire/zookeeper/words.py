@@ -162,10 +162,10 @@ def mntr(figures: Mapping[str, object]) -> str:
     return _lines(f"zk_{name}\t{_average(v) if isinstance(v, float) else v}" for name, v in figures.items())
 
 
-def conf(settings: Mapping[str, object], members: Sequence[str], version: int) -> str:
-    """`members` are the lines of the ensemble's configuration; none, for a server alone."""
+def conf(settings: Mapping[str, object], membership: str) -> str:
+    """`membership` is what /zookeeper/config has to say; nothing, for a server alone."""
     text = _lines(f"{name}={value}" for name, value in settings.items())
-    return text + f"membership: \n{_lines(members)}version={version:x}" if members else text
+    return f"{text}membership: \n{membership}" if membership else text
 
 
 def envi(environment: Mapping[str, str]) -> str:
