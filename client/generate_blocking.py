@@ -223,7 +223,7 @@ def client() -> str:
     init = next(node for node in body if isinstance(node, ast.FunctionDef) and node.name == "__init__")
     made = f"partial(AsyncZooKeeper, {forwarded(init.args, 1)})"
     parts.append(written(init, "__init__", f"super().__init__({made})"))
-    local = {"absolute", "local", "deadline", "made_by", "__init__"}
+    local = {"absolute", "local", "told", "deadline", "made_by", "__init__"}
     for method in methods("operations", "Operations"):
         if method.name in local:
             continue

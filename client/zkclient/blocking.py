@@ -24,6 +24,7 @@ from zk.model.requests import (
     GetData,
 )
 from zk.model.stat import Stat
+
 from zkclient.caches import NODES_MAX
 from zkclient.client import CHANCE, DEFAULT_HOSTS, AsyncZooKeeper
 from zkclient.connecting import Connect, over_tcp

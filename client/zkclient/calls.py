@@ -28,6 +28,7 @@ from zk.model.requests import (
     SetAcl,
     SetData,
 )
+from zkclient.watchers import Notified
 
 WRITES = frozenset(
     {
@@ -57,6 +58,7 @@ class Pending:
         "sent",
         "settle",
         "then",
+        "watch",
         "write",
         "xid",
     )
@@ -74,6 +76,7 @@ class Pending:
         self.linearizable: bool = False
         self.losses: int = 0  # how often the session had been lost when the call was made
         self.then: Then | None = None  # what the machine does with the answer
+        self.watch: Notified | None = None  # who is to be told of the change that the read watches for
         self.orphaned: Orphaned | None = None  # what undoes the call if it is answered when nobody waits any more
 
 

@@ -138,9 +138,8 @@ class Driver(Caller):
 
     def give_up(self, pending: Pending, outcome: Outcome | None) -> None:
         """Nobody waits for the call any more, or for its outcome that has just come."""
-        if outcome is None:
-            self.machine.abandon(pending)
-        elif pending.orphaned is not None and isinstance(outcome, Reply):
+        self.machine.abandon(pending)
+        if pending.orphaned is not None and isinstance(outcome, Reply):
             undo = pending.orphaned(outcome)
             if undo is not None:
                 self.post(undo)

@@ -234,9 +234,8 @@ class Machine:
         pending.losses = self._losses
         pending.orphaned = orphaned
         pending.insistent = insistent
-        if watch is not None:
-            pending.then = partial(self._watch_set, request, watch)
-        elif type(request) is AddAuth:
+        pending.watch = watch
+        if type(request) is AddAuth:
             pending.then = partial(self._authenticated, request)
         elif type(request) is CloseSession:
             pending.then = self._session_closed
@@ -249,9 +248,13 @@ class Machine:
         return pending
 
     def abandon(self, pending: Pending) -> None:
-        """Nobody waits for this call any more. What was sent can't be called back; what was not, is withdrawn."""
+        """Nobody waits for this call any more. What was sent can't be called back; what was not, is withdrawn. A read
+        watches for nothing any more."""
         if pending.settle is not None:
             self._calls.abandon(pending)
+        if pending.watch is not None:  # it may have been answered just now
+            assert isinstance(pending.request, Exists | GetData | GetChildren)
+            self.watchers.forget(pending.request.path, pending.watch)
 
     def watch(self, now_ms: float, path: str, mode: WatchMode, since: Zxid | None, notified: Notified) -> Stream:
         """Begin a stream of events; each comes as Notify, until `unwatch`."""
@@ -364,7 +367,7 @@ class Machine:
             self._open(now_ms, self._servers.start_round())
         while self._refused_for_now and now_ms >= self._refused_for_now[0][0]:
             _, refused = self._refused_for_now.popleft()
-            self.call(now_ms, refused.request, refused.settle, insistent=True)
+            self.call(now_ms, refused.request, refused.settle, watch=refused.watch, insistent=True)
         if now_ms >= self._calls.earliest_deadline_ms:
             for pending, settle in self._calls.end_overdue(now_ms):
                 self._actions.append(Settled(settle, self._overdue(pending)))
@@ -519,6 +522,8 @@ class Machine:
             self._complete = zxid
         if pending.then is not None:
             pending.then(reply)
+        if pending.watch is not None and pending.settle is not None:
+            self._watch_set(pending.request, pending.watch, reply)
         if pending.insistent and isinstance(reply.body, ThrottledError):
             self._refused_for_now.append((now_ms + INSIST_MS, pending))
         elif pending.settle is not None:

@@ -10,7 +10,7 @@ from typing import Literal, overload
 from zk.model.acl import OPEN_ACL, Acl, Identity
 from zk.model.events import WatchEvent
 from zk.model.paths import join, parent, validate
-from zk.model.record import Zxid
+from zk.model.record import Zxid, record
 from zk.model.replies import (
     AclReply,
     Body,
@@ -69,6 +69,18 @@ from zkclient.watchers import Notified
 
 Consistency = Literal["session", "linearizable"]
 Watcher = Callable[[WatchEvent], object]
+
+
+@record
+class Told:
+    """Tells a watcher of events, with paths as it knows them."""
+
+    watch: Watcher
+    operations: "Operations"
+
+    def __call__(self, event: WatchEvent | ZKError) -> None:
+        if isinstance(event, WatchEvent):
+            self.watch(WatchEvent(event.type, self.operations.local(event.path), event.zxid))
 
 
 class Operations:
@@ -479,6 +491,10 @@ class Operations:
         """The inverse of `absolute`."""
         return path[len(self._chroot) :] or "/" if self._chroot and path else path
 
+    def told(self, watch: Watcher) -> Notified:
+        """What tells `watch` of events, with paths as the user knows them; equal for equal ones."""
+        return Told(watch, self)
+
     def deadline(self, timeout: float | None) -> float:
         """When a call made now with this `timeout` is overdue, in the time of `Caller.now`."""
         return self.caller.now() + (self._timeout if timeout is None else timeout)
@@ -509,7 +525,7 @@ class Operations:
             self.deadline(timeout),
             at_least=at_least,
             linearizable=read == "linearizable",
-            watch=None if watch is None else self._localising(watch),
+            watch=None if watch is None else self.told(watch),
         )
         try:
             return await self.caller.finish_call(waiter)
@@ -532,10 +548,3 @@ class Operations:
     def _localised(self, error: APIError) -> APIError:
         """The error with its path as the caller knows it."""
         return at_path(error, self.local(error.path))
-
-    def _localising(self, watch: Watcher) -> Notified:
-        def notified(event: WatchEvent | ZKError) -> None:
-            if isinstance(event, WatchEvent):
-                watch(WatchEvent(event.type, self.local(event.path), event.zxid) if self._chroot else event)
-
-        return notified

@@ -97,6 +97,16 @@ class OneShots:
     def add(self, path: str, zxid: Zxid, token: Notified) -> None:
         self._waiting.setdefault(path, []).append((zxid, token))
 
+    def forget(self, path: str, token: Notified) -> None:
+        """One watcher has gone, if it is there."""
+        waiting = self._waiting.get(path, [])
+        for entry in waiting:
+            if entry[1] == token:
+                waiting.remove(entry)
+                break
+        if not waiting:
+            self._waiting.pop(path, None)
+
     def take(self, path: str, zxid: int) -> list[Notified]:
         """Those at `path` to whom a change at `zxid` is news; they are forgotten."""
         waiting = self._waiting.pop(path, None)
@@ -181,6 +191,11 @@ class Watchers:
         while path != "/":
             path = path[: path.rfind("/")] or "/"
             yield from recursive.get(path, ())
+
+    def forget(self, path: str, token: Notified) -> None:
+        """A one-shot watcher has gone, if it is there."""
+        for one_shots in (self.data, self.exist, self.child):
+            one_shots.forget(path, token)
 
     def remove_one_shots(self, path: str) -> list[tuple[WatcherType, Notified]]:
         """Forget all one-shot watchers at `path`. Who they were, and of which type the server has their watch."""

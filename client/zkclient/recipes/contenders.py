@@ -59,24 +59,32 @@ def in_order(names: Sequence[str], prefixes: Sequence[str] = (PREFIX,)) -> list[
 
 
 class Wake:
-    """Wakes a waiter: on a watch event, and at every change of the session's state."""
+    """Wakes a waiter: as a watch, and at every change of the session's state. It leaves no watch behind."""
 
-    def __init__(self, driver: Driver) -> None:
-        self._driver = driver
+    def __init__(self, client: "AsyncZooKeeper") -> None:
+        self._client = client
         self._event = anyio.Event()
+        self._paths: list[str] = []
 
     def __enter__(self) -> "Wake":
-        self._driver.add_listener(self._changed)
+        self._client.add_listener(self._changed)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._driver.remove_listener(self._changed)
+        self._client.remove_listener(self._changed)
+        self._watch_nothing()
 
     def arm(self) -> None:
-        """From here on, something may have happened."""
+        """From here on, something may have happened. What was watched before is not any more."""
+        self._watch_nothing()
         self._event = anyio.Event()
 
-    def on_event(self, _: WatchEvent | ZKError) -> None:
+    def at(self, path: str) -> "Wake":
+        """Itself, as the watch of a read of `path`."""
+        self._paths.append(path)
+        return self
+
+    def __call__(self, _: WatchEvent) -> None:
         self._event.set()
 
     async def wait(self) -> None:
@@ -84,6 +92,11 @@ class Wake:
 
     def _changed(self, _: State) -> None:
         self._event.set()
+
+    def _watch_nothing(self) -> None:
+        client, watchers = self._client, self._client.driver.machine.watchers
+        while self._paths:
+            watchers.forget(client.absolute(self._paths.pop()), client.told(self))
 
 
 class Held:
@@ -321,7 +334,7 @@ class Contest:
         return held
 
     async def _queue(self, held: Held, deadline: float, *, wait: bool) -> None:
-        with Wake(self._driver) as wake:
+        with Wake(self._client) as wake:
             while not await self._is_first(held, wake, deadline):
                 if not wait:
                     raise _NotFirst
@@ -351,7 +364,7 @@ class Contest:
                 return True
             path = join(self._path, before.name)
             try:
-                await self._client.get(path, watch=wake.on_event, timeout=self._left(deadline))
+                await self._client.get(path, watch=wake.at(path), timeout=self._left(deadline))
             except NoNodeError:
                 continue  # it went in between: look again
             return False

@@ -5,9 +5,7 @@ from typing import TYPE_CHECKING, Self
 from zk.model.errors import NoNodeError
 from zk.model.paths import join
 from zk.model.record import Zxid
-from zkclient.driver import Driver
 from zkclient.recipes.contenders import Contest, Wake, in_order
-from zkclient.watchers import Notified
 
 if TYPE_CHECKING:
     from zkclient.client import AsyncZooKeeper
@@ -45,31 +43,30 @@ class Election(Contest):
     def leaders(self) -> "Leaders":
         """The present leader's id, then each next one as it takes over; None while there is none. No need to be a
         candidate."""
-        return Leaders(self, self._driver)
+        return Leaders(self)
 
-    async def _term(self, watch: Notified | None) -> tuple[Zxid, str | None]:
-        """The leader's token and id, (0, None) if there is none. `watch` is called when that may have changed."""
+    async def _term(self, wake: Wake | None) -> tuple[Zxid, str | None]:
+        """The leader's token and id, (0, None) if there is none. `wake` goes off when that may have changed."""
         client = self._client
         while True:
             try:
                 contenders = in_order(await client.get_children(self._path))
                 if contenders:
                     path = join(self._path, contenders[0].name)
-                    node = await client.get(path, watch=watch)
+                    node = await client.get(path, watch=wake and wake.at(path))
                     return node.stat.czxid, str(node)
-                if watch is None or not in_order(await client.get_children(self._path, watch=watch)):
+                if wake is None or not in_order(await client.get_children(self._path, watch=wake.at(self._path))):
                     return Zxid(0), None
             except NoNodeError:
-                if watch is None or await client.exists(self._path, watch=watch) is None:
+                if wake is None or await client.exists(self._path, watch=wake.at(self._path)) is None:
                     return Zxid(0), None
 
 
 class Leaders:
     """An async iterator of leaders' ids. A class, for a generator would have to be closed by its user."""
 
-    def __init__(self, election: Election, driver: Driver) -> None:
+    def __init__(self, election: Election) -> None:
         self._election = election
-        self._driver = driver
         self._told: tuple[Zxid, str | None] | None = None
 
     def __aiter__(self) -> Self:
@@ -77,8 +74,8 @@ class Leaders:
 
     async def __anext__(self) -> str | None:
         while True:
-            with Wake(self._driver) as wake:
-                term = await self._election._term(wake.on_event)
+            with Wake(self._election._client) as wake:
+                term = await self._election._term(wake)
                 if term != self._told:
                     self._told = term
                     return term[1]

@@ -60,9 +60,8 @@ class Semaphore(Contest):
                 if place == self._max_leases:
                     waits = await self._watch_all(held, wake, deadline) == place
                 else:
-                    before = await self._client.get(
-                        join(self._path, queue[place - 1].name), watch=wake.on_event, timeout=self._left(deadline)
-                    )
+                    path = join(self._path, queue[place - 1].name)
+                    before = await self._client.get(path, watch=wake.at(path), timeout=self._left(deadline))
                     waits = before.stat.mzxid <= zxid  # otherwise it has got its lease after the look, it seems
             except NoNodeError:
                 continue  # it went in between: look again
@@ -71,7 +70,8 @@ class Semaphore(Contest):
 
     async def _watch_all(self, held: Held, wake: Wake, deadline: float) -> int:
         """The own place; `wake` hears of the next change of the queue."""
-        names = await self._client.get_children(self._path, watch=wake.on_event, timeout=self._left(deadline))
+        path = self._path
+        names = await self._client.get_children(path, watch=wake.at(path), timeout=self._left(deadline))
         return self._place(held, in_order(names))
 
     async def _look(self, deadline: float) -> tuple[list[Contender], Zxid]:

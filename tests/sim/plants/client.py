@@ -13,7 +13,6 @@ from zkclient.recipes.contenders import Contender, Contest, Held, Wake, in_order
 from zkclient.recipes.election import Election
 from zkclient.recipes.readwritelock import READER, WRITER, ReadLock
 from zkclient.recipes.semaphore import Semaphore
-from zkclient.watchers import Notified
 
 from zk.model.errors import NoNodeError
 from zk.model.paths import join
@@ -83,7 +82,7 @@ def the_one_before_that(self: Contest, before: Sequence[Contender]) -> Contender
 # ---- what others see of it
 
 
-async def takes_the_last_for_the_leader(self: Election, watch: Notified | None) -> tuple[Zxid, str | None]:
+async def takes_the_last_for_the_leader(self: Election, watch: Wake | None) -> tuple[Zxid, str | None]:
     contenders = in_order(await self._client.get_children(self._path))
     if not contenders:
         return await term(self, watch)

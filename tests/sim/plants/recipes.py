@@ -41,7 +41,7 @@ async def watches_the_first(self: Contest, held: Held, wake: Wake, deadline: flo
         if own not in names or names.index(own) == 0:
             return await is_first(self, held, wake, deadline)
         try:
-            await self._client.get(join(self._path, names[0]), watch=wake.on_event)
+            await self._client.get(join(self._path, names[0]), watch=wake)
         except NoNodeError:
             continue
         return False
