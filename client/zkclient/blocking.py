@@ -24,7 +24,6 @@ from zk.model.requests import (
     GetData,
 )
 from zk.model.stat import Stat
-
 from zkclient.caches import NODES_MAX
 from zkclient.client import CHANCE, DEFAULT_HOSTS, AsyncZooKeeper
 from zkclient.connecting import Connect, over_tcp
@@ -90,8 +89,10 @@ class ZooKeeper(ThreadClient):
     `session_timeout_ms` is what the service is asked for (it has limits of its own). `timeout` (seconds) is the default
     deadline of a call; each call takes its own `timeout`. `auth` are identities that each session has from its
     beginning: `[("digest", "user:password")]`. With `tls` servers are reached over TLS, and must prove their names as
-    it says. `connect` reaches a server by host and port, where that takes more than TCP: a tunnel, a proxy. `chance`
-    decides in which order servers are tried, and when again.
+    it says. With `read_only`, where no server has a quorum, one that allows it is read: its state is old, and all else
+    raises NotReadOnlyError (the state is CONNECTED_READ_ONLY meanwhile). `connect` reaches a server by host and port,
+    where that takes more than TCP: a tunnel, a proxy. `chance` decides in which order servers are tried, and when
+    again.
 
     Every call may raise ConnectionLossError (it never left this process: nothing happened), OperationTimeoutError,
     SessionExpiredError (both with `maybe_applied`), or what the service refuses: an APIError.
@@ -113,6 +114,7 @@ class ZooKeeper(ThreadClient):
         timeout: float = 10.0,
         auth: Sequence[tuple[str, str | bytes]] = (),
         tls: SSLContext | None = None,
+        read_only: bool = False,
         connect: Connect = over_tcp,
         chance: Chance = CHANCE,
     ) -> None:
@@ -124,6 +126,7 @@ class ZooKeeper(ThreadClient):
                 timeout=timeout,
                 auth=auth,
                 tls=tls,
+                read_only=read_only,
                 connect=connect,
                 chance=chance,
             )

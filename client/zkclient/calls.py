@@ -87,14 +87,16 @@ class Calls:
         self._in_flight_max = in_flight_max
         self._xid = 0
         self._unsent: deque[Pending] = deque()
+        self._held: deque[Pending] = deque()  # older than these, but not for the present server
         self._in_flight: deque[Pending] = deque()  # in the order of sending, which is that of the answers
         self._writes: deque[Pending] = deque()  # the session's writes among them
         self.earliest_deadline_ms: float = inf  # no deadline is before
 
     def __len__(self) -> int:
-        return len(self._unsent) + len(self._in_flight)
+        return len(self._held) + len(self._unsent) + len(self._in_flight)
 
     def __iter__(self) -> Iterator[Pending]:
+        yield from self._held
         yield from self._in_flight
         yield from self._unsent
 
@@ -117,6 +119,12 @@ class Calls:
     def wait(self, pending: Pending) -> None:
         """Queue it to be sent later."""
         self._unsent.append(pending)
+
+    def hold_sent_writes(self) -> None:
+        """Until the connection is lost: the present server knows nothing of what was sent before, and must not refuse
+        it."""
+        self._held = deque(p for p in self._unsent if p.write and p.sent)
+        self._unsent = deque(p for p in self._unsent if not (p.write and p.sent))
 
     def next_to_send(self) -> Pending | None:
         """Take the oldest call that waits, if there is room for it."""
@@ -186,7 +194,8 @@ class Calls:
     def connection_lost(self) -> None:
         """Everything on its way that still matters is to be sent again, in its old order and under its old xid."""
         again = [p for p in self._in_flight if not p.internal and (p.write or p.settle is not None)]
-        self._unsent.extendleft(reversed(again))
+        self._unsent.extendleft(reversed([*self._held, *again]))
+        self._held.clear()
         self._in_flight.clear()
         self._writes.clear()
 
@@ -199,6 +208,7 @@ class Calls:
         return ended
 
     def clear(self) -> None:
+        self._held.clear()
         self._unsent.clear()
         self._in_flight.clear()
         self._writes.clear()

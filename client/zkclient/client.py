@@ -59,8 +59,10 @@ class AsyncZooKeeper(Operations):
     `session_timeout_ms` is what the service is asked for (it has limits of its own). `timeout` (seconds) is the default
     deadline of a call; each call takes its own `timeout`. `auth` are identities that each session has from its
     beginning: `[("digest", "user:password")]`. With `tls` servers are reached over TLS, and must prove their names as
-    it says. `connect` reaches a server by host and port, where that takes more than TCP: a tunnel, a proxy. `chance`
-    decides in which order servers are tried, and when again.
+    it says. With `read_only`, where no server has a quorum, one that allows it is read: its state is old, and all else
+    raises NotReadOnlyError (the state is CONNECTED_READ_ONLY meanwhile). `connect` reaches a server by host and port,
+    where that takes more than TCP: a tunnel, a proxy. `chance` decides in which order servers are tried, and when
+    again.
 
     On event loops: it runs on asyncio and on trio; `anyio.fail_after` and cancelling work on every call.
 
@@ -81,12 +83,13 @@ class AsyncZooKeeper(Operations):
         timeout: float = 10.0,
         auth: Sequence[tuple[str, str | bytes]] = (),
         tls: SSLContext | None = None,
+        read_only: bool = False,
         connect: Connect = over_tcp,
         chance: Chance = CHANCE,
     ) -> None:
         found = parse_hosts(hosts)
         credentials = tuple(_credential(*each) for each in auth)
-        machine = Machine(found.servers, session_timeout_ms, chance, credentials)
+        machine = Machine(found.servers, session_timeout_ms, chance, credentials, read_only)
         self._tasks: TaskGroup | None = None
         self.chance: Chance = chance
         self.driver: Driver = Driver(machine, connect if tls is None else over_tls(connect, tls))

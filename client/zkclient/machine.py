@@ -17,7 +17,15 @@ from math import inf
 
 import zk
 from zk.model.chance import Chance
-from zk.model.errors import APIError, BadArgumentsError, NoNodeError, SessionMovedError, ThrottledError, ZKError
+from zk.model.errors import (
+    APIError,
+    BadArgumentsError,
+    NoNodeError,
+    NotReadOnlyError,
+    SessionMovedError,
+    ThrottledError,
+    ZKError,
+)
 from zk.model.errors import SessionExpiredError as ExpiredByService
 from zk.model.events import EventType, WatcherType, WatchEvent, WatchMode
 from zk.model.record import SessionId, Zxid, record
@@ -44,6 +52,7 @@ from zkclient.watchers import Notified, Stream, Watchers, add_watch
 CLIENT_NAME = f"zkclient {zk.__version__}"
 IN_FLIGHT_MAX = 1_000  # calls sent and unanswered; well below what a server takes or remembers
 INSIST_MS = 500  # behind a refusal for the moment, before an insistent call is made again
+READ_ONLY_MS = 10_000  # with a server that can only be read, before others are looked for again
 STABLE_MS = 1_000  # a connection that lived shorter than this counts as a failed attempt
 
 REMOVED = {WatcherType.DATA: EventType.DATA_WATCH_REMOVED, WatcherType.CHILDREN: EventType.CHILD_WATCH_REMOVED}
@@ -101,10 +110,15 @@ class Phase(Enum):
 
 class Machine:
     """One session. `servers` are 'host:port'; `chance` shuffles them and spreads retries. `credentials` are told to
-    each new session before anything else."""
+    each new session before anything else. `read_only`: where no server has a quorum, one that can be read will do."""
 
     def __init__(
-        self, servers: Sequence[str], session_timeout_ms: int, chance: Chance, credentials: Sequence[AddAuth] = ()
+        self,
+        servers: Sequence[str],
+        session_timeout_ms: int,
+        chance: Chance,
+        credentials: Sequence[AddAuth] = (),
+        read_only: bool = False,
     ) -> None:
         self._wanted_timeout_ms = session_timeout_ms
         self._actions: list[Action] = []
@@ -114,7 +128,12 @@ class Machine:
         self.session_id: SessionId = SessionId(0)
         self.session_timeout_ms: int = session_timeout_ms
         self._secret = b""
+        self._lost = False  # LOST was said, and the session was not attached since
         self._losses = 0
+        self._may_read_only = read_only
+        self._read_only = False  # the server that is attached to has no quorum
+        self._read_only_found = False  # in this round there was one
+        self._settles = False  # for the first one in this round
         self._credentials = list(credentials)
         self._credentials_due: list[AddAuth] = []  # what this session has not been told yet
 
@@ -173,6 +192,8 @@ class Machine:
         wake = self._calls.earliest_deadline_ms
         if self._phase is Phase.ATTACHED:
             wake = min(wake, self._ping_due_ms, self._heard_ms + self._silence_ms)
+            if self._read_only:
+                wake = min(wake, self._attached_ms + READ_ONLY_MS)
         elif self._phase is Phase.WAITING:
             wake = min(wake, self._retry_ms)
         elif self._phase in (Phase.OPENING, Phase.ATTACHING):
@@ -198,7 +219,7 @@ class Machine:
 
     @property
     def _may_be_lost(self) -> bool:
-        return self.session_id != 0 and self.state is not State.LOST and self._phase is not Phase.CLOSED
+        return self.session_id != 0 and not self._lost and self._phase is not Phase.CLOSED
 
     @property
     def _silence_ms(self) -> float:
@@ -244,7 +265,7 @@ class Machine:
         else:
             self._calls.wait(pending)
             if self._phase is Phase.IDLE:
-                self._open(now_ms, self._servers.start_round())
+                self._start_round(now_ms)
         return pending
 
     def abandon(self, pending: Pending) -> None:
@@ -265,7 +286,7 @@ class Machine:
         if self._phase is Phase.ATTACHED:
             self._register_stream(stream, again=0)
         elif self._phase is Phase.IDLE:
-            self._open(now_ms, self._servers.start_round())
+            self._start_round(now_ms)
         return stream
 
     def unwatch(self, stream: Stream) -> None:
@@ -312,7 +333,8 @@ class Machine:
         self._phase = Phase.ATTACHING
         self._connect_sent_ms = self._heard_ms = now_ms
         self._wire = ClientConnection(CLIENT_NAME)
-        connect = Connect(self.session_id, self._secret, self._wanted_timeout_ms, self.last_zxid)
+        wanted_ms = self._wanted_timeout_ms
+        connect = Connect(self.session_id, self._secret, wanted_ms, self.last_zxid, self._may_read_only)
         self._out += (self._wire.hello(), self._wire.call(self._calls.as_sent(self._calls.new(connect, None, inf))))
 
     def disconnected(self, now_ms: float, reason: str) -> None:
@@ -325,6 +347,8 @@ class Machine:
             self._detached(now_ms)
         elif next_server is not None:
             self._open(now_ms, next_server)
+        elif self._read_only_found:
+            self._start_round(now_ms, settles=True)
         else:
             self._pause(now_ms)
 
@@ -352,19 +376,23 @@ class Machine:
         """Do what is due at `now_ms`."""
         phase = self._phase
         if self._may_be_lost and now_ms >= self._proof_ms + self.session_timeout_ms:
-            if phase is Phase.ATTACHED:
+            if phase is Phase.ATTACHED and not self._read_only:
                 self._drop(now_ms, f"no ping was answered for {self.session_timeout_ms} ms")
             self._lose()
+            if self._read_only:
+                self._set_state(State.CONNECTED_READ_ONLY)
         if phase is Phase.ATTACHED and self._phase is phase:
             if now_ms >= self._heard_ms + self._silence_ms:
                 self._drop(now_ms, f"no answer for {self._silence_ms:.0f} ms")
+            elif self._read_only and now_ms >= self._attached_ms + READ_ONLY_MS:
+                self._look_for_quorum(now_ms)
             elif now_ms >= self._ping_due_ms:
                 self._ping(now_ms)
         elif phase in (Phase.OPENING, Phase.ATTACHING) and now_ms >= self._attempt_until_ms:
             what = "no connection" if phase is Phase.OPENING else "connected, but no answer"
             self._drop(now_ms, f"{what} within {self._attempt_ms:.0f} ms")
         elif phase is Phase.WAITING and now_ms >= self._retry_ms:
-            self._open(now_ms, self._servers.start_round())
+            self._start_round(now_ms)
         while self._refused_for_now and now_ms >= self._refused_for_now[0][0]:
             _, refused = self._refused_for_now.popleft()
             self.call(now_ms, refused.request, refused.settle, watch=refused.watch, insistent=True)
@@ -381,22 +409,47 @@ class Machine:
         self._attempt_until_ms = now_ms + self._attempt_ms
         self._actions.append(Open(server))
 
+    def _start_round(self, now_ms: float, *, settles: bool = False) -> None:
+        """Try every server once. One that can only be read will do if the round before found nothing better."""
+        self._read_only_found = False
+        self._settles = settles
+        self._open(now_ms, self._servers.start_round())
+
     def _pause(self, now_ms: float) -> None:
+        self._set_unattached()
         self._phase = Phase.WAITING
         self._retry_ms = now_ms + self._servers.pause_ms()
 
     def _detached(self, now_ms: float) -> None:
         """The connection that carried the session is gone."""
+        self._leave()
+        self._set_unattached()
+        if now_ms - self._attached_ms >= STABLE_MS:
+            self._servers.proven()
+            self._start_round(now_ms)
+        else:
+            self._pause(now_ms)
+
+    def _leave(self) -> None:
+        """What belonged to the connection ends with it; what is unanswered waits for the next one."""
+        self._read_only = False
         self.watchers.suspend(self._replies, self._complete)
         self._registering = 0
         self._calls.connection_lost()
-        if self.state is not State.LOST:
-            self._set_state(State.SUSPENDED)
-        if now_ms - self._attached_ms >= STABLE_MS:
-            self._servers.proven()
-            self._open(now_ms, self._servers.start_round())
+
+    def _look_for_quorum(self, now_ms: float) -> None:
+        """Another server may have one by now. Unless that turns out well, nobody need hear of it."""
+        self._actions.append(Close())
+        self._out.clear()
+        self._leave()
+        self._servers.failed("it could only be read")
+        self._start_round(now_ms)
+
+    def _set_unattached(self) -> None:
+        if self._lost:
+            self._set_state(State.LOST)
         else:
-            self._pause(now_ms)
+            self._set_state(State.SUSPENDED if self.session_id else State.CONNECTING)
 
     @property
     def _attempt_ms(self) -> float:
@@ -409,24 +462,23 @@ class Machine:
         if isinstance(body, ExpiredByService) or (isinstance(body, ConnectReply) and body.session_id == 0):
             self._actions.append(Close())
             self._expire("the service says that the session is over")
-            self._open(now_ms, self._servers.start_round())
+            self._start_round(now_ms)
             return
         if not isinstance(body, ConnectReply):
             self._drop(now_ms, f"refused: {body}")
             return
-        if body.session_id != self.session_id:
-            self._credentials_due = list(self._credentials)
-        self.session_id = body.session_id
-        self._secret = body.secret
-        self.session_timeout_ms = body.timeout_ms
-        self._proof_ms = self._connect_sent_ms
+        if body.read_only and not self._settles:
+            self._read_only_found = True
+            self._drop(now_ms, "it has no quorum, and can only be read")
+            return
         self._phase = Phase.ATTACHED
         self._attached_ms = now_ms
-        self._ping_due_ms = self._connect_sent_ms + body.timeout_ms / 3
+        if body.read_only:
+            self._attached_read_only()
+        else:
+            self._attached_in_full(body)
+        self._ping_due_ms = self._connect_sent_ms + self.session_timeout_ms / 3
         self._servers.found()
-        self._set_state(State.CONNECTED)
-        for credential in self._credentials_due:
-            self._send_internal(credential, partial(self._authenticated, credential), insistent=True)
         since = Zxid(max(self._complete, self._event_zxid - 1))
         assert self._wire.server is not None
         for request in self.watchers.set_again(since, self._wire.server.limits.paths_per_set_watches_max):
@@ -436,23 +488,44 @@ class Machine:
             self._register_stream(stream, again=1)
         self._send_waiting()
 
+    def _attached_in_full(self, body: ConnectReply) -> None:
+        if body.session_id != self.session_id:
+            self._credentials_due = list(self._credentials)
+        self.session_id = body.session_id
+        self._secret = body.secret
+        self.session_timeout_ms = body.timeout_ms
+        self._proof_ms = self._connect_sent_ms
+        self._lost = False
+        self._set_state(State.CONNECTED)
+        for credential in self._credentials_due:
+            self._send_internal(credential, partial(self._authenticated, credential), insistent=True)
+
+    def _attached_read_only(self) -> None:
+        """Nothing is heard here of the session: it is neither begun nor proved to live, and its writes are not done."""
+        self._read_only = True
+        self._calls.hold_sent_writes()
+        self._set_state(State.CONNECTED_READ_ONLY)
+        for credential in self._credentials:
+            self._send_internal(credential, None)
+
     def _ping(self, now_ms: float) -> None:
         self._ping_sent_ms = now_ms
         self._ping_due_ms = inf
         self._send_internal(Ping(), self._ping_answered)
 
     def _ping_answered(self, reply: Reply) -> None:
-        if not isinstance(reply.body, APIError):  # a refusal proves nothing
+        if not self._read_only and not isinstance(reply.body, APIError):  # a refusal proves nothing
             self._proof_ms = self._ping_sent_ms
         self._ping_due_ms = self._ping_sent_ms + self.session_timeout_ms / 3
 
     def _lose(self) -> None:
+        self._lost = True
         self._losses += 1
         self._set_state(State.LOST)
 
     def _expire(self, reason: str) -> None:
         """The session is over, and can't finish its writes."""
-        if self.state is not State.LOST:
+        if not self._lost:
             self._lose()
         for pending in self._calls.session_over(self._losses):
             self._settle(pending, SessionExpiredError("", reason, maybe_applied=pending.sent))
@@ -470,7 +543,11 @@ class Machine:
     def _authenticated(self, request: AddAuth, reply: Reply) -> None:
         if isinstance(reply.body, ThrottledError):
             return  # who called hears of it; a credential that is due is told again
-        if request in self._credentials_due:
+        if self._read_only:
+            if request not in self._credentials and not isinstance(reply.body, APIError):
+                self._credentials.append(request)
+                self._credentials_due.append(request)  # the session has heard nothing of it
+        elif request in self._credentials_due:
             self._credentials_due.remove(request)
         elif not isinstance(reply.body, APIError) and request not in self._credentials:
             self._credentials.append(request)
@@ -524,7 +601,7 @@ class Machine:
             pending.then(reply)
         if pending.watch is not None and pending.settle is not None:
             self._watch_set(pending.request, pending.watch, reply)
-        if pending.insistent and isinstance(reply.body, ThrottledError):
+        if pending.insistent and isinstance(reply.body, ThrottledError | NotReadOnlyError):
             self._refused_for_now.append((now_ms + INSIST_MS, pending))
         elif pending.settle is not None:
             self._actions.append(Settled(pending.settle, reply))

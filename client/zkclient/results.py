@@ -13,6 +13,9 @@ class State(Enum):
     """No session yet."""
     CONNECTED = "connected"
     """Attached to a server."""
+    CONNECTED_READ_ONLY = "connected read-only"
+    """Served by a server without a quorum, which the client allows: old state can be read, nothing written. The session
+    is no safer than in SUSPENDED, and may be lost meanwhile."""
     SUSPENDED = "suspended"
     """Not attached. The session is alive, and a server is looked for; calls wait."""
     LOST = "lost"
