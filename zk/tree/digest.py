@@ -9,12 +9,14 @@ from hashlib import blake2b
 from struct import Struct
 
 from zk.model.acl import OPEN_ACL, Acl
+from zk.model.data import NO_DATA
 from zk.model.errors import APIError
 from zk.model.record import SessionId, Zxid
 from zk.model.session import Session
 from zk.model.znode import Znode
 
 _MODULUS = 1 << 128
+_NULL = 0xFFFF_FFFF  # in place of the length of data that is null
 _FIGURES = Struct(">IIQQQqqqqqqqBqI")
 _SESSION = Struct(">qqQQQIII")
 _ANSWER = Struct(">QQi")
@@ -44,7 +46,7 @@ def znode_hash(path: str, znode: Znode) -> int:
         znode.num_children,
         znode.mode,
         znode.ttl_ms,
-        len(znode.data),
+        len(znode.data) if znode.data is not NO_DATA else _NULL,
     )
     return _hash(b"".join((figures, name, acl, znode.data)))
 

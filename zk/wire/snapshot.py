@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from zk.model.acl import OPEN_ACL, Acl, Identity
+from zk.model.data import NO_DATA
 from zk.model.errors import ZKError
 from zk.model.limits import MIB
 from zk.model.record import SessionId, Zxid
@@ -19,7 +20,7 @@ from zk.model.requests import CreateMode
 from zk.model.session import Session
 from zk.model.znode import Znode
 from zk.tree.image import Brought, Image
-from zk.wire.native.operations import acl_fields
+from zk.wire.native.operations import acl_fields, data_field
 from zk.wire.native.replies import body_fields, decode_body
 from zk.wire.packing import MALFORMED, pack, unpack
 
@@ -105,7 +106,7 @@ def _encode_znodes(tag: int, nodes: list[tuple[str, Znode]]) -> bytes:
             [acls.setdefault(z.acl, len(acls)) for z in znodes],
             [acl_fields(acl) for acl in acls],
             [path for path, _ in nodes],
-            [z.data for z in znodes],
+            [data_field(z.data) for z in znodes],
             [z.czxid for z in znodes],
             [None if z.mzxid == z.czxid else z.mzxid for z in znodes],
             [None if z.pzxid == z.czxid else z.pzxid for z in znodes],
@@ -228,7 +229,7 @@ class _Loader:
         ctime = [one(figure, figure) for figure in ctime]
         znodes = map(
             Znode,
-            data,
+            [NO_DATA if each is None else each for each in data],
             [known[index] for index in acl_of],
             czxid,
             [created if changed is None else changed for created, changed in zip(czxid, mzxid, strict=True)],

@@ -10,6 +10,7 @@ from inspect import signature
 from typing import TypeVar
 
 from zk.model.acl import OPEN_ACL, Acl
+from zk.model.data import NO_DATA
 from zk.model.errors import BadArgumentsError, MarshallingError, UnimplementedError
 from zk.model.events import WatcherType, WatchMode
 from zk.model.limits import Limits
@@ -116,8 +117,14 @@ def acl_fields(acl: tuple[Acl, ...]) -> tuple[Fields, ...] | None:
     return tuple((entry.perms, entry.scheme, entry.id) for entry in acl)
 
 
+def data_field(data: bytes) -> bytes | None:
+    """Data as bytes; nil stands for data that is null."""
+    return None if data is NO_DATA else data
+
+
 def _create(r: Create) -> Fields:
-    return (Op.CREATE, r.path, r.data, None if r.acl is OPEN_ACL else acl_fields(r.acl), r.mode, r.ttl_ms)
+    acl = None if r.acl is OPEN_ACL else acl_fields(r.acl)
+    return (Op.CREATE, r.path, data_field(r.data), acl, r.mode, r.ttl_ms)
 
 
 def _nested(operations: Sequence[Operation | GetData | GetChildren]) -> tuple[Fields, ...]:
@@ -128,13 +135,13 @@ def _node_fields(path: str, z: Znode) -> Fields:
     """A node that is brought here, with all that there is to it."""
     zxids, times = (z.czxid, z.mzxid, z.pzxid), (z.ctime, z.mtime)
     counts = (z.version, z.created, z.aversion, z.num_children)
-    return (path, z.data, acl_fields(z.acl), *zxids, *times, *counts, z.mode, z.ttl_ms)
+    return (path, data_field(z.data), acl_fields(z.acl), *zxids, *times, *counts, z.mode, z.ttl_ms)
 
 
 ENCODERS: dict[type, Callable[..., Fields]] = {
     Create: _create,
     Delete: lambda r: (Op.DELETE, r.path, r.version),
-    SetData: lambda r: (Op.SET_DATA, r.path, r.data, r.version),
+    SetData: lambda r: (Op.SET_DATA, r.path, data_field(r.data), r.version),
     SetAcl: lambda r: (Op.SET_ACL, r.path, acl_fields(r.acl), r.version),
     Check: lambda r: (Op.CHECK, r.path, r.version, r.czxid),
     Multi: lambda r: (Op.MULTI, _nested(r.operations)),
@@ -321,6 +328,8 @@ class OperationDecoder:
         return value
 
     def _data(self, path: str, value: object) -> bytes:
+        if value is None:
+            return NO_DATA
         return _binary("data", value, self._data_bytes_max, "data_bytes_max is", path)
 
     def _acl(self, path: str, value: object) -> tuple[Acl, ...]:

@@ -62,6 +62,7 @@ from zk.wire.framing import ProtocolError
 from zk.wire.zookeeper.jute import (
     Reader,
     buffer_bytes,
+    data_bytes,
     flag_bytes,
     int32_bytes,
     int64_bytes,
@@ -217,7 +218,7 @@ def _paths_bytes(paths: Iterable[str]) -> bytes:
 
 def _create(request: Create) -> _Encoded:
     mode = request.mode
-    record = text_bytes(request.path) + buffer_bytes(request.data) + _acl_bytes(request.acl) + int32_bytes(mode)
+    record = text_bytes(request.path) + data_bytes(request.data) + _acl_bytes(request.acl) + int32_bytes(mode)
     if mode.has_ttl:
         return OpCode.CREATE_TTL, record + int64_bytes(request.ttl_ms)
     return OpCode.CREATE_CONTAINER if mode == CreateMode.CONTAINER else OpCode.CREATE2, record
@@ -283,7 +284,7 @@ _ENCODERS: Mapping[type, Callable[[Any], _Encoded]] = {
     Delete: lambda request: (OpCode.DELETE, text_bytes(request.path) + int32_bytes(request.version)),
     SetData: lambda request: (
         OpCode.SET_DATA,
-        text_bytes(request.path) + buffer_bytes(request.data) + int32_bytes(request.version),
+        text_bytes(request.path) + data_bytes(request.data) + int32_bytes(request.version),
     ),
     SetAcl: lambda request: (
         OpCode.SET_ACL,
@@ -377,7 +378,7 @@ def _created(reader: Reader) -> Created:
 
 
 def _data(reader: Reader) -> DataReply:
-    return DataReply(reader.buffer() or b"", _stat(reader))
+    return DataReply(reader.data(), _stat(reader))
 
 
 _RESULTS: Mapping[int, Callable[[Reader], Body | APIError]] = {

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from struct import Struct, error
 from typing import TypeVar
 
+from zk.model.data import NO_DATA
 from zk.model.errors import MarshallingError
 
 T = TypeVar("T")
@@ -36,6 +37,11 @@ def flag_bytes(value: bool) -> bytes:
 
 def buffer_bytes(value: bytes | None) -> bytes:
     return NULL if value is None else _INT.pack(len(value)) + value
+
+
+def data_bytes(value: bytes) -> bytes:
+    """The data of a node, which may be null."""
+    return NULL if value is NO_DATA else _INT.pack(len(value)) + value
 
 
 def text_bytes(value: str | None) -> bytes:
@@ -128,6 +134,11 @@ class Reader:
             return None
         self.at = end
         return data[begin:end]
+
+    def data(self) -> bytes:
+        """The data of a node, which may be null."""
+        data = self.buffer()
+        return NO_DATA if data is None else data
 
     def text(self) -> str | None:
         """The text; None for null. What is not UTF-8 becomes U+FFFD, as in ZooKeeper: no path may hold that."""

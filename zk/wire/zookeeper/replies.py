@@ -29,7 +29,7 @@ from zk.model.replies import (
 )
 from zk.model.stat import Stat
 from zk.model.znode import Znode
-from zk.wire.zookeeper.jute import buffer_bytes, flag_bytes, int32_bytes, text_bytes, vector_bytes
+from zk.wire.zookeeper.jute import buffer_bytes, data_bytes, flag_bytes, int32_bytes, text_bytes, vector_bytes
 from zk.wire.zookeeper.numbers import SECRET_BYTES, OpCode, State, Xid
 
 Encoder = Callable[[int, int, Body | APIError], bytes]
@@ -57,7 +57,7 @@ def data(xid: int, zxid: int, body: Body | APIError) -> bytes:
         return unreadable(xid, zxid, body)
     tail = body.zookeeper_tail
     if tail is None:
-        tail = body.zookeeper_tail = buffer_bytes(body.data) + stat_bytes(body.stat)
+        tail = body.zookeeper_tail = data_bytes(body.data) + stat_bytes(body.stat)
     return _head(_HEAD + len(tail), xid, zxid, 0) + tail
 
 
@@ -262,7 +262,7 @@ _RESULTS: dict[int, Callable[[Any], bytes]] = {
     OpCode.DELETE: lambda body: b"",
     OpCode.SET_DATA: lambda body: stat_bytes(body.stat),
     OpCode.CHECK: lambda body: b"",
-    OpCode.GET_DATA: lambda body: buffer_bytes(body.data) + stat_bytes(body.stat),
+    OpCode.GET_DATA: lambda body: data_bytes(body.data) + stat_bytes(body.stat),
     OpCode.GET_CHILDREN: _names,
 }
 

@@ -222,7 +222,7 @@ class RequestDecoder:
         return self._created(path, data, acl, flags, ttl_ms)
 
     def _create_fields(self, reader: Reader) -> tuple[str, bytes, tuple[Acl, ...], int]:
-        return _text(reader), reader.buffer() or b"", self._acl(reader), reader.int32()
+        return _text(reader), reader.data(), self._acl(reader), reader.int32()
 
     def _created(self, path: str, data: bytes, acl: tuple[Acl, ...], flags: int, ttl_ms: int = 0) -> Create:
         if len(path) > self._path_length_max:
@@ -243,7 +243,7 @@ class RequestDecoder:
         return Delete(path, version)
 
     def _set_data(self, reader: Reader) -> SetData:
-        path, data, version = _text(reader), reader.buffer() or b"", reader.int32()
+        path, data, version = _text(reader), reader.data(), reader.int32()
         if len(path) > self._path_length_max:
             raise self._long_path(path)
         if len(data) > self._data_bytes_max:
