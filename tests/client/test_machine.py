@@ -708,6 +708,29 @@ def test_a_one_shot_watch_is_told_once(attached: World) -> None:
     assert attached.events == [("data", event)]
 
 
+@pytest.mark.parametrize("when", ["before the answer", "behind the answer"])
+def test_a_read_that_nobody_waits_for_watches_nothing(attached: World, when: str) -> None:
+    read = attached.machine.call(0, GetData("/a", watch=True), print, watch=attached.hear("data"))
+    if when == "before the answer":
+        attached.machine.abandon(read)
+    attached.machine.received(
+        attached.now_ms, attached.connection.send([Reply(attached.received()[0].xid, Zxid(5), StatReply(STAT))])
+    )
+    attached.machine.abandon(read)
+    attached.reply(WatchEvent(EventType.DATA_CHANGED, "/a", Zxid(6)))
+    assert (attached.events, len(attached.machine.watchers)) == ([], 0)
+
+
+def test_what_is_called_again_behind_a_refusal_for_the_moment_watches_yet(attached: World) -> None:
+    attached.call("get", GetData("/a", watch=True), watch=attached.hear("data"), insistent=True)
+    attached.answer(attached.received(), body=ThrottledError())
+    attached.advance(INSIST_MS)
+    attached.answer(attached.received(), body=StatReply(STAT))
+    event = WatchEvent(EventType.DELETED, "/a", Zxid(6))
+    attached.reply(event)
+    assert attached.events == [("data", event)]
+
+
 def test_watches_that_are_taken_back_are_the_servers_no_more(attached: World) -> None:
     attached.call("get", GetData("/a", watch=True), watch=attached.hear("data"))
     attached.call("children", GetChildren("/a", watch=True), watch=attached.hear("children"))
