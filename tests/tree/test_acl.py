@@ -8,8 +8,8 @@ import pytest
 
 from zk.model.acl import ANYONE, CREATOR_ALL_ACL, OPEN_ACL, READ_ACL, Acl, Identity, Perms
 from zk.model.errors import InvalidACLError, NoAuthError
-from zk.model.replies import AclReply
-from zk.model.requests import Authenticate, Create, GetAcl, GetData, SetAcl
+from zk.model.replies import AclReply, NodeReply
+from zk.model.requests import Authenticate, Create, CreateMode, GetAcl, GetData, GetNode, SetAcl
 from zk.tree.acl import digest_identity, fix_acl, masked, permitted
 from zk.tree.testing import Caller, TreeDriver
 
@@ -201,6 +201,7 @@ def test_get_acl_shows_the_digest_to_admins_only(driver: TreeDriver, client: Cal
     client.do(Create("/a", b"", acl=GUARDED))
     stat = driver.tree.znodes["/a"].stat
     assert client.read(GetAcl("/a")) == AclReply(masked(GUARDED), stat)
+    assert client.read(GetNode("/a")) == NodeReply(b"", masked(GUARDED), CreateMode.PERSISTENT, 0, stat)
     client.do(Authenticate((ME,)))
     assert client.read(GetAcl("/a")) == AclReply(GUARDED, stat)
 

@@ -28,6 +28,7 @@ from zk.model.replies import (
     Done,
     IdentitiesReply,
     MultiReply,
+    NodeReply,
     PathsReply,
     StatReply,
 )
@@ -50,6 +51,7 @@ from zk.model.requests import (
     GetChildrenPage,
     GetData,
     GetEphemerals,
+    GetNode,
     Multi,
     MultiRead,
     NameMembers,
@@ -411,6 +413,8 @@ def outcome_of(body: object) -> Outcome:
             return ("data", body.data, tuple(body.stat))
         case AclReply(acl, stat):
             return ("acl", acl, tuple(stat))
+        case NodeReply(data, acl, mode, ttl_ms, stat):
+            return ("node", data, acl, mode, ttl_ms, tuple(stat))
         case ChildrenReply(names, stat):
             return ("children", sorted(names), tuple(stat))
         case ChildrenPageReply(entries, more, stat):
@@ -442,20 +446,23 @@ def expected_read(model: Model, request: TreeRead, session: int) -> Outcome:
     may_read, stat = allowed(node.acl, 1, member.identities), model.stat(path)
     if isinstance(request, Exists):
         return ("stat", stat)
+    may_administer = allowed(node.acl, 16, member.identities)
+    acl = tuple(
+        Acl(each.perms, each.scheme, each.id.split(":")[0] + ":x")
+        if each.scheme == "digest" and not may_administer
+        else each
+        for each in node.acl
+    )
     if isinstance(request, GetAcl):
-        if allowed(node.acl, 16, member.identities):
-            return ("acl", node.acl, stat)
-        hidden = tuple(
-            Acl(each.perms, each.scheme, each.id.split(":")[0] + ":x") if each.scheme == "digest" else each
-            for each in node.acl
-        )
-        return ("acl", hidden, stat) if may_read else ("error", Code.NO_AUTH)
+        return ("acl", acl, stat) if may_read or may_administer else ("error", Code.NO_AUTH)
     if not may_read:
         return ("error", Code.NO_AUTH)
     names = [each.rsplit("/", 1)[1] for each in model.kids(path)]
     match request:
         case GetData():
             return ("data", node.data, stat)
+        case GetNode():
+            return ("node", node.data, acl, node.mode, node.ttl, stat)
         case GetChildren():
             return ("children", names, stat)
         case CountDescendants():
@@ -518,6 +525,7 @@ READS: st.SearchStrategy[TreeRead] = st.one_of(
     st.builds(Exists, PATHS, st.booleans()),
     st.builds(GetChildren, PATHS, st.booleans()),
     st.builds(GetAcl, PATHS),
+    st.builds(GetNode, PATHS),
     st.builds(CountDescendants, PATHS),
     st.builds(GetEphemerals, PATHS),
     st.builds(WhoAmI),

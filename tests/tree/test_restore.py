@@ -120,7 +120,8 @@ def test_containers_ttls_and_quotas_are_looked_after(client: Caller, driver: Tre
     assert refusal(driver.open(session_id=9).apply(Create("/app/b", b""))) == NoAuthError("/app")
 
 
-def test_what_tells_of_this_ensemble_is_not_taken_over(client: Caller, driver: TreeDriver) -> None:
+def test_what_tells_of_this_ensemble_stays_as_it_is(client: Caller, driver: TreeDriver) -> None:
+    before = driver.tree.znodes["/zookeeper/config"]
     tree = {
         **TREE,
         "/zookeeper": znode(num_children=2),
@@ -128,7 +129,8 @@ def test_what_tells_of_this_ensemble_is_not_taken_over(client: Caller, driver: T
     }
     bring(client, tree)
     client.do(FinishRestore(len(tree)))
-    assert driver.tree.znodes["/zookeeper/config"] == replace(tree["/zookeeper/config"], data=b"")
+    assert driver.tree.znodes["/zookeeper/config"] == before
+    assert driver.tree.digest() == combined(znodes_sum(driver.tree.znodes), driver.tree.sessions.values())
 
 
 def test_a_node_may_be_brought_again_and_taken_back(client: Caller, driver: TreeDriver) -> None:

@@ -88,6 +88,7 @@ CLIENT_REQUEST: SearchStrategy[ClientRequest] = (
     | st.just(requests.CloseSession())
     | st.builds(requests.Exists, TEXT, FLAG)
     | st.builds(requests.GetAcl, TEXT)
+    | st.builds(requests.GetNode, TEXT)
     | st.builds(requests.GetChildrenPage, TEXT, TEXT, TEXT, st.integers(1, 10_000), FLAG)
     | st.builds(requests.CountDescendants, TEXT)
     | st.builds(requests.GetEphemerals, TEXT)
@@ -153,6 +154,7 @@ BODY: SearchStrategy[Body | APIError] = (
     RESULT
     | WRITE_RESULT
     | st.builds(replies.AclReply, ACL, STAT)
+    | st.builds(replies.NodeReply, DATA, ACL, st.sampled_from(CreateMode), INT63, STAT)
     | st.builds(replies.ChildrenPageReply, several(PAGE_ENTRY), FLAG, STAT)
     | st.builds(replies.CountReply, INT63)
     | st.builds(replies.PathsReply, PATHS)

@@ -3,6 +3,7 @@
 from zk.model.acl import Acl, Identity
 from zk.model.errors import APIError
 from zk.model.record import Epoch, ServerId, SessionId, Zxid, record
+from zk.model.requests import CreateMode
 from zk.model.stat import Stat
 from zk.model.znode import Znode
 
@@ -39,6 +40,17 @@ class DataReply:
 @record
 class AclReply:
     acl: tuple[Acl, ...]
+    stat: Stat
+
+
+@record
+class NodeReply:
+    """`mode` is never a sequential one. As in AclReply, who may not administer the node does not see its digests."""
+
+    data: bytes
+    acl: tuple[Acl, ...]
+    mode: CreateMode
+    ttl_ms: int
     stat: Stat
 
 
@@ -144,6 +156,7 @@ Body = (
     | Znode
     | DataReply
     | AclReply
+    | NodeReply
     | ChildrenReply
     | ChildrenPageReply
     | CountReply

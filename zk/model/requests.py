@@ -287,6 +287,14 @@ class GetAcl:
 
 
 @record
+class GetNode:
+    """All that there is to one node, its kind and ACL included: what another service must know to have the same.
+    Answer: NodeReply."""
+
+    path: str
+
+
+@record
 class GetChildren:
     """All children's names, and the node's stat. Answer: ChildrenReply."""
 
@@ -336,7 +344,16 @@ class MultiRead:
 
 
 TreeRead = (
-    Exists | GetData | GetAcl | GetChildren | GetChildrenPage | CountDescendants | GetEphemerals | WhoAmI | MultiRead
+    Exists
+    | GetData
+    | GetAcl
+    | GetNode
+    | GetChildren
+    | GetChildrenPage
+    | CountDescendants
+    | GetEphemerals
+    | WhoAmI
+    | MultiRead
 )
 
 # ---- requests about the connection, answered by the server that holds it

@@ -14,6 +14,7 @@ from zk.model.replies import (
     CountReply,
     IdentitiesReply,
     MultiReply,
+    NodeReply,
     PageEntry,
     PathsReply,
     StatReply,
@@ -26,6 +27,7 @@ from zk.model.requests import (
     GetChildrenPage,
     GetData,
     GetEphemerals,
+    GetNode,
     MultiRead,
     TreeRead,
     WhoAmI,
@@ -68,6 +70,8 @@ class Answers:
                 return NoNodeError if node is None else StatReply(node.stat)
             case GetAcl():
                 return self._acl(request)
+            case GetNode():
+                return self._whole(request)
             case MultiRead():
                 return tuple(self._part(operation) for operation in request.operations)
             case GetEphemerals():
@@ -86,6 +90,12 @@ class Answers:
         if node is None:
             return NoNodeError
         return node if allows(node.acl, Perms.READ, self._identities) else NoAuthError
+
+    def _whole(self, request: GetNode) -> NodeReply | type[APIError]:
+        node, acl = self._readable(request.path), self._acl(GetAcl(request.path))
+        if isinstance(node, type) or isinstance(acl, type):
+            return NoNodeError if node is NoNodeError else NoAuthError
+        return NodeReply(node.data, acl.acl, node.mode, node.ttl_ms, node.stat)
 
     def _acl(self, request: GetAcl) -> AclReply | type[APIError]:
         node = self._node(request.path)

@@ -90,8 +90,7 @@ def finish(
     if len(standing.znodes) != request.znodes or not counted:
         return BadArgumentsError
 
-    after = {**znodes, **standing.znodes}
-    after["/zookeeper/config"] = replace(after["/zookeeper/config"], data=znodes["/zookeeper/config"].data)
+    after = {**znodes, **standing.znodes, "/zookeeper/config": znodes["/zookeeper/config"]}
     for path in ("/", "/zookeeper"):
         count = sum(paths.parent(other) == path != other for other in after)
         after[path] = replace(after[path], num_children=count)

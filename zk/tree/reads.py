@@ -15,6 +15,7 @@ from zk.model.replies import (
     CountReply,
     IdentitiesReply,
     MultiReply,
+    NodeReply,
     PageEntry,
     PathsReply,
     StatReply,
@@ -27,6 +28,7 @@ from zk.model.requests import (
     GetChildrenPage,
     GetData,
     GetEphemerals,
+    GetNode,
     MultiRead,
     TreeRead,
     WhoAmI,
@@ -53,6 +55,8 @@ def read(store: Store, request: TreeRead, session_id: SessionId, identities: Seq
             return _get_children_page(store, request, identities)
         case GetAcl():
             return _get_acl(store, request, identities)
+        case GetNode():
+            return _get_node(store, request, identities)
         case MultiRead():
             return _multi_read(store, request, session_id, identities)
         case CountDescendants():
@@ -97,6 +101,12 @@ def _get_acl(store: Store, request: GetAcl, identities: Sequence[Identity]) -> A
     if permitted(znode.acl, _READ, identities):
         return AclReply(masked(znode.acl), znode.stat)
     raise NoAuthError(request.path, "reading an ACL asks for READ or ADMIN")
+
+
+def _get_node(store: Store, request: GetNode, identities: Sequence[Identity]) -> NodeReply:
+    znode = _readable(store, request.path, identities)
+    acl = znode.acl if permitted(znode.acl, _ADMIN, identities) else masked(znode.acl)
+    return NodeReply(znode.data, acl, znode.mode, znode.ttl_ms, znode.stat)
 
 
 def _get_children(store: Store, request: GetChildren, identities: Sequence[Identity]) -> ChildrenReply:

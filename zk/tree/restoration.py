@@ -46,6 +46,10 @@ class Restoration:
                 del self.children[parent(path)]
             self._count(parent(path))
 
+    def leave_out(self, path: str) -> None:
+        """This node is none of those that take their place; its children are."""
+        self.sum.changed[path] = self.znodes.pop(path)
+
     def _count(self, path: str) -> None:
         znode = self.znodes.get(path)
         if znode is None or znode.num_children == len(self.children.get(path, ())):

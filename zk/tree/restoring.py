@@ -16,7 +16,6 @@ from zk.model.record import epoch_of
 from zk.model.replies import DONE, Done
 from zk.model.requests import BeginRestore, CreateMode, FinishRestore, Restore
 from zk.model.session import Session
-from zk.model.znode import Znode
 from zk.tree.acl import permitted
 from zk.tree.changes import Change
 from zk.tree.image import Brought
@@ -118,22 +117,17 @@ def _check(brought: Restoration, request: Restore) -> None:
 def _let_be_seen(store: Store, brought: Restoration) -> None:
     own = {path: brought.znodes[path] for path in sorted(RESERVED & brought.znodes.keys())}
     for path in sorted(own, reverse=True):
-        brought.take(path)
+        brought.leave_out(path)
     store.add_all(brought)
     for path, znode in own.items():
-        _replace_own(store, path, znode)
+        if path != _CONFIG:
+            old = store.znodes[path]
+            store.replace(path, old, znode)
+            if znode.data != old.data:
+                store.changes.append(Change(EventType.DATA_CHANGED, path, store.zxid, znode.acl))
     for path in ("/", "/zookeeper"):  # they may have other children here than where the tree comes from
         znode = store.znodes[path]
         store.replace(path, znode, replace(znode, num_children=len(store.children[path])))
     for path, znode in brought.znodes.items():
         above = store.znodes[parent(path)].acl
         store.changes.append(Change(EventType.CREATED, path, store.zxid, znode.acl, above))
-
-
-def _replace_own(store: Store, path: str, znode: Znode) -> None:
-    old = store.znodes[path]
-    if path == _CONFIG:
-        znode = replace(znode, data=old.data)
-    store.replace(path, old, znode)
-    if znode.data != old.data:
-        store.changes.append(Change(EventType.DATA_CHANGED, path, store.zxid, znode.acl))

@@ -36,6 +36,7 @@ from zk.model.requests import (
     GetChildrenPage,
     GetData,
     GetEphemerals,
+    GetNode,
     GetStatus,
     Multi,
     MultiRead,
@@ -96,6 +97,7 @@ class Op:
     BEGIN_RESTORE = 202
     RESTORE = 203
     FINISH_RESTORE = 204
+    GET_NODE = 205
 
 
 WRITES = frozenset(
@@ -153,6 +155,7 @@ ENCODERS: dict[type, Callable[..., Fields]] = {
     Exists: lambda r: (Op.EXISTS, r.path, r.watch),
     GetData: lambda r: (Op.GET_DATA, r.path, r.watch),
     GetAcl: lambda r: (Op.GET_ACL, r.path),
+    GetNode: lambda r: (Op.GET_NODE, r.path),
     GetChildren: lambda r: (Op.GET_CHILDREN, r.path, r.watch),
     GetChildrenPage: lambda r: (Op.GET_CHILDREN_PAGE, r.path, r.prefix, r.start_after, r.limit, r.with_data),
     CountDescendants: lambda r: (Op.COUNT_DESCENDANTS, r.path),
@@ -279,6 +282,7 @@ class OperationDecoder:
             Op.ADD_AUTH: self._add_auth,
             Op.EXISTS: self._exists,
             Op.GET_ACL: self._get_acl,
+            Op.GET_NODE: self._get_node,
             Op.GET_CHILDREN_PAGE: self._get_children_page,
             Op.COUNT_DESCENDANTS: self._count_descendants,
             Op.GET_EPHEMERALS: self._get_ephemerals,
@@ -463,6 +467,9 @@ class OperationDecoder:
 
     def _get_acl(self, path: object) -> GetAcl:
         return GetAcl(self._path(path))
+
+    def _get_node(self, path: object) -> GetNode:
+        return GetNode(self._path(path))
 
     def _count_descendants(self, path: object) -> CountDescendants:
         return CountDescendants(self._path(path))

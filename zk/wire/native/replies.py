@@ -26,12 +26,14 @@ from zk.model.replies import (
     Done,
     IdentitiesReply,
     MultiReply,
+    NodeReply,
     PageEntry,
     PathsReply,
     Reply,
     StatReply,
     StatusReply,
 )
+from zk.model.requests import CreateMode
 from zk.model.stat import Stat
 from zk.model.znode import Znode
 from zk.wire.framing import Frame
@@ -58,6 +60,7 @@ class Kind:
     RESULTS = 10
     CONNECTED = 11
     STATUS = 12
+    NODE = 13
 
 
 _ANSWER_BYTES_PER_OPERATION = 160  # what the answer to a Create has more than the Create itself: a suffix, a Stat
@@ -141,6 +144,7 @@ _ENCODERS: dict[type, Callable[..., Fields]] = {
     Znode: lambda b: (Kind.DATA, b.data, b.stat),
     DataReply: lambda b: (Kind.DATA, b.data, b.stat),
     AclReply: lambda b: (Kind.ACL, acl_fields(b.acl), b.stat),
+    NodeReply: lambda b: (Kind.NODE, b.data, acl_fields(b.acl), b.mode, b.ttl_ms, b.stat),
     ChildrenReply: lambda b: (Kind.CHILDREN, b.names, b.stat),
     ChildrenPageReply: lambda b: (Kind.PAGE, tuple([(e.name, e.stat, e.data) for e in b.entries]), b.more, b.stat),
     CountReply: lambda b: (Kind.COUNT, b.count),
@@ -223,6 +227,9 @@ _DECODERS: dict[int, Callable[..., Body]] = {
     Kind.STAT: lambda stat: StatReply(Stat(*stat)),
     Kind.DATA: lambda data, stat: DataReply(data, Stat(*stat)),
     Kind.ACL: lambda acl, stat: AclReply(_acl(acl), Stat(*stat)),
+    Kind.NODE: lambda data, acl, mode, ttl_ms, stat: NodeReply(
+        data, _acl(acl), CreateMode(mode), ttl_ms, Stat(*stat)
+    ),
     Kind.CHILDREN: lambda names, stat: ChildrenReply(_items(names), Stat(*stat)),
     Kind.PAGE: lambda entries, more, stat: ChildrenPageReply(
         tuple([_page_entry(*entry) for entry in _items(entries)]), more, Stat(*stat)
