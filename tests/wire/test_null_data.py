@@ -3,6 +3,7 @@
 import pytest
 
 from tests.zookeeper.frames import OPEN, buffer, connect, flag, frame, int32, request, text
+from zk.importing.fields import FileReader
 from zk.model.acl import OPEN_ACL
 from zk.model.data import NO_DATA
 from zk.model.record import ServerId, SessionId, Zxid
@@ -73,6 +74,11 @@ def test_zookeepers_clients_send_it_and_see_it() -> None:
         reader.send([Reply(0, Zxid(0), ConnectReply(SessionId(1), bytes(16), 10_000))])
         reader.receive(request(2, 4, text("/a"), flag(False)))
         assert reader.send([Reply(0, Zxid(9), node(data))])[20:24] == buffer(expected)[:4]
+
+
+def test_zookeepers_files_have_it() -> None:
+    assert FileReader(buffer(None)).data() is NO_DATA
+    assert FileReader(buffer(b"")).data() is not NO_DATA
 
 
 def test_native_clients_see_empty_data() -> None:

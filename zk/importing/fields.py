@@ -32,9 +32,5 @@ class FileReader(Reader):
         except UnicodeError as error:
             raise MarshallingError("", f"the text at byte {self.at - len(encoded)} is not in UTF-8") from error
 
-    def data(self) -> bytes:
-        """The data of a node; there is no difference between none and empty."""
-        return self.buffer() or b""
-
     def acl(self) -> tuple[Acl, ...]:
         return tuple(self.vector(lambda: Acl(self.int32(), self.string(), self.string()), 12) or ())
