@@ -8,6 +8,7 @@ import typer
 from zk.cli.console import Console, verb
 from zk.cli.exits import ExitCode
 from zk.cli.output import Record, data_fields, note
+from zk.cli.transfer import import_
 from zk.cli.texts import acl_record, parse_acl, parse_zxid, stat_record, time_text, zxid_text
 from zk.model.acl import OPEN_ACL
 from zk.model.errors import NoNodeError
@@ -296,4 +297,10 @@ async def whoami(console: Console) -> None:
     rows.close()
 
 
-VERBS = tuple(verb(each) for each in (get, set_, create, rm, ls, tree, stat, exists, count, watch, acl, whoami, status))
+VERBS = tuple(
+    verb(each)
+    for each in (
+        *(get, set_, create, rm, ls, tree, stat, exists, count, watch, acl, whoami, status),
+        *(import_,),
+    )
+)
