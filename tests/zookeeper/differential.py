@@ -6,6 +6,7 @@ that all that the step brought about has arrived before the next one.
 """
 
 import socket
+import time
 from bisect import bisect_right, insort
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -48,8 +49,10 @@ from zk.wire.framing import ProtocolError
 from zk.wire.zookeeper.client import ClientConnection
 from zk.wire.zookeeper.numbers import OpCode
 
-TIMEOUT_S = 5.0
+TIMEOUT_S = 10.0
 SLOTS = 3
+SESSION_TIMEOUT_MS_MIN = 2_000  # two of ZooKeeper's ticks
+_CALL_HEAD = Struct(">iii")  # length, xid, opcode
 _HEAD = Struct(">iqi")  # xid, zxid, error code
 _STAT = Struct(">qqqqiiiqiiq")
 _WITH_STAT = (
@@ -112,12 +115,28 @@ class Vanish:
 @record
 class Attach:
     """Client `slot` comes back with its session. `seen` is a share of the greatest zxid it has seen: 1 for all of it,
-    0 for nothing. With `secret_right` false it has another password."""
+    0 for nothing. With `secret_right` false it has another password; with `prove` false it does not say again who it
+    is."""
 
     slot: int
     timeout_ms: int = 10_000
     seen: float = 1.0
     secret_right: bool = True
+    prove: bool = True
+
+
+@record
+class Steal:
+    """Client `slot` opens another connection with its session, while the old one stands."""
+
+    slot: int
+
+
+@record
+class Await:
+    """Client `slot` waits until it is told something."""
+
+    slot: int
 
 
 @record
@@ -128,7 +147,7 @@ class Renew:
     timeout_ms: int = 10_000
 
 
-Step = Ask | AskAll | Raw | Bytes | Vanish | Attach | Renew
+Step = Ask | AskAll | Raw | Bytes | Vanish | Attach | Steal | Await | Renew
 
 
 @record
@@ -175,6 +194,7 @@ class Client:
         self._socket: socket.socket | None = None
         self._wire = ClientConnection()
         self._xid = 0
+        self._pings = 0
         self._raw: dict[int, int] = {}  # opcodes of raw frames that wait for answers, by xid
         self._unfinished = b""
         self.session_id = SessionId(0)
@@ -205,6 +225,18 @@ class Client:
             self._socket.close()
             self._socket = None
 
+    def steal(self) -> list[Heard]:
+        """The old connection's end is heard before the new one's answer."""
+        old, self._socket = self._socket, None
+        heard = self.connect(Connect(self.session_id, self.secret, 10_000, self.seen_zxid))
+        if old is not None:
+            with old:
+                try:
+                    return [Ended() if old.recv(1) == b"" else Odd("an answer on the old connection"), *heard]
+                except TimeoutError:
+                    return [Silent(), *heard]
+        return heard
+
     def ask(self, *requests: ClientRequest) -> list[Heard]:
         if self._socket is None:
             return []
@@ -224,20 +256,29 @@ class Client:
             return self._hear_until(None)
         return self.hear()
 
+    def prove_again(self) -> None:
+        """As clients do after a reconnect: in ZooKeeper identities are the connection's."""
+        for credential in tuple(self.credentials):
+            self.ask(credential)
+
     def raw(self, opcode: int, record: bytes) -> list[Heard]:
+        """The answer to a frame with this record. ZooKeeper ends the connection after a request that it does not know,
+        this service does not; so the client does."""
+        heard = self.frame(opcode, record)
+        if any(isinstance(item, RawReply) and item.code == Code.UNIMPLEMENTED for item in heard):
+            self.vanish()
+            return [RawReply(self._xid, Zxid(0), Code.UNIMPLEMENTED, b"")]
+        return heard
+
+    def frame(self, opcode: int, record: bytes) -> list[Heard]:
         if self._socket is None:
             return []
         self._xid += 1
         xid = self._xid
         self._raw[xid] = opcode
-        self._send(Struct(">iii").pack(8 + len(record), xid, opcode) + record)
+        self._send(_CALL_HEAD.pack(8 + len(record), xid, opcode) + record)
         heard = self.hear()
-        if opcode == OpCode.SET_WATCHES:
-            return _told_behind({xid}, heard)
-        if any(isinstance(item, RawReply) and item.code == Code.UNIMPLEMENTED for item in heard):
-            self.vanish()  # ZooKeeper ends the connection, this service does not
-            return [RawReply(xid, Zxid(0), Code.UNIMPLEMENTED, b"")]
-        return heard
+        return _told_behind({xid}, heard) if opcode == OpCode.SET_WATCHES else heard
 
     def plain(self, data: bytes) -> list[Heard]:
         if self._socket is None:
@@ -249,10 +290,11 @@ class Client:
         """All that has come, or comes, before the answer to a ping sent now."""
         if self._socket is None:
             return []
-        self._xid += 1
-        self._send(self._wire.call(Call(self._xid, Ping())))
-        heard = self._hear_until(self._xid)
-        return [item for item in heard if not (isinstance(item, Reply) and item.xid == self._xid)]
+        self._pings -= 1  # their numbers are their own: how many there are is no matter
+        ping = self._pings
+        self._send(self._wire.call(Call(ping, Ping())))
+        heard = self._hear_until(ping)
+        return [item for item in heard if not (isinstance(item, Reply) and item.xid == ping)]
 
     def _send(self, data: bytes) -> None:
         assert self._socket is not None
@@ -331,16 +373,19 @@ class Side:
         self._admin.connect(Connect(SessionId(0), bytes(16), 40_000))
         self._admin.ask(AddAuth("digest", SUPER))
 
+    def open(self, slot: int = 0) -> Client:
+        """A client with a session of its own."""
+        client = Client(self._addresses[slot % len(self._addresses)])
+        client.connect(Connect(SessionId(0), bytes(16), 10_000))
+        return client
+
     def run(self, steps: Sequence[Step], base: str) -> Transcript:
         """Make a node for the steps to work below, carry them out, and clean up."""
         self._admin.ask(Create(base, b""))
-        clients = [Client(self._addresses[slot % len(self._addresses)]) for slot in range(SLOTS)]
-        sessions: dict[SessionId, int] = {}
+        clients = [self.open(slot) for slot in range(SLOTS)]
+        sessions = {client.session_id: number for number, client in enumerate(clients, 1)}
         transcript: Transcript = []
         try:
-            for client in clients:
-                client.connect(Connect(SessionId(0), bytes(16), 10_000))
-                sessions[client.session_id] = len(sessions) + 1
             for step in steps:
                 heard = [(step.slot, item) for item in _perform(clients[step.slot], step)]
                 sessions.setdefault(clients[step.slot].session_id, len(sessions) + 1)
@@ -372,6 +417,10 @@ class Side:
         self._admin.vanish()
 
 
+Sides = tuple[Side, Side]
+"""ZooKeeper, and this service."""
+
+
 def _perform(client: Client, step: Step) -> list[Heard]:
     match step:
         case Ask(_, request):
@@ -385,15 +434,22 @@ def _perform(client: Client, step: Step) -> list[Heard]:
         case Vanish():
             client.vanish()
             return []
-        case Attach(_, timeout_ms, seen, secret_right):
+        case Attach(_, timeout_ms, seen, secret_right, prove):
             secret = client.secret if secret_right else bytes([client.secret[0] ^ 1]) + client.secret[1:]
             seen_zxid = Zxid(int(client.seen_zxid * seen))
             heard = client.connect(Connect(client.session_id, secret, timeout_ms, seen_zxid))
-            for credential in tuple(
-                client.credentials
-            ):  # as clients do: in ZooKeeper the connection has the identities
-                client.ask(credential)
+            if prove:
+                client.prove_again()
             return [*heard, *client.hear()]
+        case Steal():
+            heard = client.steal()
+            client.prove_again()
+            return [*heard, *client.hear()]
+        case Await():
+            deadline_s = time.monotonic() + TIMEOUT_S
+            while not (heard := client.hear()) and time.monotonic() < deadline_s:
+                time.sleep(0.02)
+            return heard
         case Renew(_, timeout_ms):
             client.ask(CloseSession())
             client.credentials.clear()
