@@ -4,10 +4,12 @@
 
 Numbers that are even use the client for coroutines, odd ones that for threads. What happens is appended to
 DIRECTORY/events, one line each: what, NUMBER, the token, when (ns of the clock that all processes share), and for
-"wrote" the version that came of it. It ends when there is DIRECTORY/over.
+"wrote" the version that came of it. Whoever holds the lock and finds DIRECTORY/stop takes that away and stands still
+(SIGSTOP), until somebody else lets it go on. It ends when there is DIRECTORY/over.
 """
 
 import os
+import signal
 import sys
 import time
 from contextlib import suppress
@@ -19,7 +21,7 @@ from zkclient import AsyncZooKeeper, LockLost, SessionExpiredError, ZooKeeper
 from zk.model.stat import Stat
 
 LOCK, FENCED = "/stress/lock", "/stress/fenced"
-SESSION_TIMEOUT_MS = 6_000
+SESSION_TIMEOUT_MS = 4_000
 CALL_S = 30.0  # longer than any time without a leader here
 
 
@@ -30,6 +32,7 @@ class Contender:
         self._hosts = hosts
         self._number = number
         self._over = directory / "over"
+        self._stop = directory / "stop"
         self._events = os.open(directory / "events", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
     def tell(self, what: str, token: int = 0, version: int = 0) -> None:
@@ -38,6 +41,13 @@ class Contender:
     def tell_written(self, token: int, result: object) -> None:
         assert isinstance(result, Stat)
         self.tell("wrote", token, result.version)
+
+    def enter(self, token: int) -> None:
+        self.tell("enter", token)
+        with suppress(FileNotFoundError):
+            self._stop.unlink()
+            self.tell("stopped", token)
+            os.kill(os.getpid(), signal.SIGSTOP)
 
     def contend(self) -> None:
         with ZooKeeper(self._hosts, session_timeout_ms=SESSION_TIMEOUT_MS, timeout=CALL_S) as zk:
@@ -49,7 +59,7 @@ class Contender:
                 try:
                     with lock as held:
                         token = held.token
-                        self.tell("enter", token)
+                        self.enter(token)
                         try:
                             written = zk.transaction(guard=held).set(FENCED, str(token)).commit()
                             self.tell_written(token, written[0])
@@ -69,7 +79,7 @@ class Contender:
                 try:
                     async with lock as held:
                         token = held.token
-                        self.tell("enter", token)
+                        self.enter(token)
                         try:
                             written = await zk.transaction(guard=held).set(FENCED, str(token)).commit()
                             self.tell_written(token, written[0])

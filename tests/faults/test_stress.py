@@ -1,4 +1,6 @@
 """Fifty processes contend for one lock while the servers are killed with -9, one every two seconds, and start again.
+One holder after the other is stopped in the middle (SIGSTOP), until its session is over and another one holds the lock;
+then it goes on, none the wiser.
 
 The storm lasts 15 s, or as long as is asked for:
 
@@ -7,8 +9,10 @@ The storm lasts 15 s, or as long as is asked for:
 
 import itertools
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -27,6 +31,8 @@ STRESS_S = float(os.environ.get("STRESS_SECONDS", "15"))
 CONTENDERS = 50
 KILL_EVERY_S = 2.0
 DEAD_S = 0.7
+STOP_EVERY_S = 12.0  # from one that goes on to the next one that is stopped
+WATCH_S = 0.1
 FINISH_S = 60.0  # to begin, and to end, on a machine that does other things too
 SCRIPT = Path(__file__).with_name("contender.py")
 
@@ -56,9 +62,12 @@ class Contenders:
         lines = events.read_text().splitlines() if events.exists() else []
         return [Happened(line.split()[0], *map(int, line.split()[1:])) for line in lines]
 
+    def told(self, what: str) -> list[Happened]:
+        return [event for event in self.events() if event.what == what]
+
     def wait_until_ready(self) -> None:
         deadline_s = time.monotonic() + FINISH_S
-        while Counter(event.what for event in self.events())["ready"] < CONTENDERS:
+        while len(self.told("ready")) < CONTENDERS:
             assert time.monotonic() < deadline_s, self.errors.read_text()
             time.sleep(0.2)
 
@@ -67,6 +76,49 @@ class Contenders:
         deadline_s = time.monotonic() + FINISH_S
         ended = [process.wait(max(0.0, deadline_s - time.monotonic())) for process in self.processes]
         assert (ended, self.errors.read_text()) == ([0] * CONTENDERS, "")
+
+
+class Stopper:
+    """Has holders stopped, and lets each go on when another one holds the lock; until the end of its block."""
+
+    def __init__(self, contenders: Contenders, directory: Path) -> None:
+        self._contenders = contenders
+        self._order = directory / "stop"
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> "Stopper":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ending.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            stopped = self._stopped()
+            self._order.touch()
+            while self._stopped() == stopped and not (self._ending.is_set() and self._withdrawn()):
+                time.sleep(WATCH_S)
+            if self._stopped() > stopped:
+                holder = self._contenders.told("stopped")[-1]
+                while not any(event.token > holder.token for event in self._contenders.told("enter")):
+                    time.sleep(WATCH_S)
+                self._contenders.processes[holder.contender].send_signal(signal.SIGCONT)
+            if self._ending.wait(STOP_EVERY_S):
+                return
+
+    def _stopped(self) -> int:
+        return len(self._contenders.told("stopped"))
+
+    def _withdrawn(self) -> bool:
+        """Whether nobody had taken the order yet."""
+        try:
+            self._order.unlink()
+        except FileNotFoundError:
+            return False
+        return True
 
 
 @contextmanager
@@ -126,12 +178,20 @@ def assert_tokens_went_up(events: Sequence[Happened], version: int) -> None:
     assert version - untold <= len(versions) <= version
 
 
+def assert_who_was_stopped_did_nothing(events: Sequence[Happened]) -> None:
+    """It had lost the lock when it went on: it was told so, and its write was refused."""
+    stopped = {event.token for event in events if event.what == "stopped"}
+    assert stopped
+    assert stopped <= {event.token for event in events if event.what == "lost"}
+    assert stopped.isdisjoint(event.token for event in events if event.what == "wrote")
+
+
 @pytest.mark.timeout(STRESS_S + 3 * FINISH_S)
 def test_fifty_contenders_hold_a_lock_one_at_a_time_while_servers_are_killed(tmp_path: Path) -> None:
     with start_ensemble(tmp_path / "servers") as ensemble:
         with ZooKeeper(ensemble.hosts) as zk:
             zk.create(FENCED, makepath=True)
-            with contending(ensemble.hosts, tmp_path) as contenders:
+            with contending(ensemble.hosts, tmp_path) as contenders, Stopper(contenders, tmp_path):
                 killed = storm(ensemble)
                 ensemble.wait_until_serving()
             nodes = set(zk.walk(parent(FENCED), read="linearizable"))
@@ -139,6 +199,7 @@ def test_fifty_contenders_hold_a_lock_one_at_a_time_while_servers_are_killed(tmp
         events = contenders.events()
         assert_one_holder_at_a_time(events)
         assert_tokens_went_up(events, version)
+        assert_who_was_stopped_did_nothing(events)
         assert nodes - {LOCK} == {parent(FENCED), FENCED}  # the lock's own node may be gone already
         ensemble.wait_until_agreed()
         assert not any("Traceback" in server.log for server in ensemble.servers)
@@ -148,5 +209,6 @@ def test_fifty_contenders_hold_a_lock_one_at_a_time_while_servers_are_killed(tmp
     longest_ns = max(b.at_ns - a.at_ns for a, b in itertools.pairwise(e for e in events if e.what == "enter"))
     print(
         f"{killed} servers killed in {STRESS_S:.0f} s; {happened['enter']} grants, {min(grants.values())} to "
-        f"{max(grants.values())} each, {happened['lost']} lost; the longest time without one {longest_ns / 1e9:.2f} s"
+        f"{max(grants.values())} each, {happened['lost']} lost, {happened['stopped']} of them while stopped; "
+        f"the longest time without one {longest_ns / 1e9:.2f} s"
     )
