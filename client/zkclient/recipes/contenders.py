@@ -87,16 +87,16 @@ class Wake:
     def __call__(self, _: WatchEvent) -> None:
         self._event.set()
 
+    def _watch_nothing(self) -> None:
+        client, watchers = self._client, self._client.driver.machine.watchers
+        while self._paths:
+            watchers.forget(client.absolute(self._paths.pop()), client.told(self))
+
     async def wait(self) -> None:
         await self._event.wait()
 
     def _changed(self, _: State) -> None:
         self._event.set()
-
-    def _watch_nothing(self) -> None:
-        client, watchers = self._client, self._client.driver.machine.watchers
-        while self._paths:
-            watchers.forget(client.absolute(self._paths.pop()), client.told(self))
 
 
 class Held:
@@ -375,12 +375,12 @@ class Contest:
 
     def _place(self, held: Held, queue: Sequence[Contender]) -> int:
         """How many are before the own contender. Raises what has become of it, if it is not there."""
+        if held.session_over:  # asked first: a queue that began anew may have another one of the same name
+            raise SessionExpiredError(held.path, "the session ended while this contender was waiting")
         own = basename(held.path)
         for place, contender in enumerate(queue):
             if contender.name == own:
                 return place
-        if held.session_over:
-            raise SessionExpiredError(held.path, "the session ended while this contender was waiting")
         raise LockLost(held.path, "its node was deleted while it was waiting")
 
     @staticmethod

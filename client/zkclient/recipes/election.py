@@ -50,10 +50,13 @@ class Election(Contest):
         client = self._client
         while True:
             try:
-                contenders = in_order(await client.get_children(self._path))
+                names, stat = await client.get_children(self._path, include_stat=True)
+                contenders = in_order(names)
                 if contenders:
                     path = join(self._path, contenders[0].name)
                     node = await client.get(path, watch=wake and wake.at(path))
+                    if node.stat.czxid > stat.pzxid:
+                        continue  # another one of the same name, in a queue that began anew meanwhile
                     return node.stat.czxid, str(node)
                 if wake is None or not in_order(await client.get_children(self._path, watch=wake.at(self._path))):
                     return Zxid(0), None
