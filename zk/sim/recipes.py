@@ -15,6 +15,7 @@ from zkclient import (
     ConnectionLossError,
     Held,
     LockLost,
+    NoNodeError,
     NotEmptyError,
     OperationTimeoutError,
     SessionExpiredError,
@@ -355,5 +356,5 @@ class Intruder(Process):
                     txn.check(path, czxid=place.token).delete(path)
             if everyone:
                 await self.zk.delete(contest)
-        except (TransactionFailed, NotEmptyError, *NOT_NOW) as error:
+        except (TransactionFailed, NotEmptyError, NoNodeError, *NOT_NOW) as error:
             self.note("deletions failed", str(error))

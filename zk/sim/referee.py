@@ -18,7 +18,7 @@ from zk.model.errors import APIError
 from zk.model.paths import basename, join
 from zk.model.record import SessionId, Zxid, record
 from zk.model.replies import ChildrenReply, Reply
-from zk.model.requests import Call, GetChildren, GetData
+from zk.model.requests import Call, Create, GetChildren, GetData
 from zk.model.znode import Znode
 from zk.sim.eventloop import EventLoop
 from zk.sim.trace import zxid_text
@@ -140,6 +140,7 @@ class Referee:
         self._contests = {path: _Contest(rules) for path, rules in contests.items()}
         self._counters = dict.fromkeys(counters, 0)
         self._observed: dict[str, int] = {}
+        self._began: dict[SessionId, int] = {}  # by which call each session asked to create something first
 
     # ---- the history
 
@@ -260,8 +261,12 @@ class Referee:
         """(24) Who waits watches the one that it waits for, and nobody else: a release wakes one. Source:
         docs/recipes.md, rule 7."""
         request = call.request
+        if isinstance(request, Create):
+            self._began.setdefault(session, call.xid)
         if not isinstance(request, GetData | GetChildren) or not request.watch or isinstance(reply.body, APIError):
             return
+        if call.xid < self._began.get(session, call.xid):
+            return  # asked for in an earlier session, whose contender went with it
         parent, _, name = request.path.rpartition("/")
         path, name = (request.path, "") if request.path in self._contests else (parent, name)
         contest = self._contests.get(path)

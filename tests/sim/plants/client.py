@@ -15,7 +15,7 @@ from zkclient.recipes.readwritelock import READER, WRITER, ReadLock
 from zkclient.recipes.semaphore import Semaphore
 
 from zk.model.errors import NoNodeError
-from zk.model.paths import join
+from zk.model.paths import basename, join
 from zk.model.record import Zxid
 from zk.model.replies import Created, Reply
 from zk.model.requests import Check, Delete, Multi
@@ -24,6 +24,7 @@ from zk.sim.plant import patched
 
 answered = Machine._answered
 create = Contest._create
+place = Contest._place
 ping_answered = Machine._ping_answered
 term = Election._term
 waits_for = Contest._waits_for
@@ -70,6 +71,14 @@ def whatever_has_the_name(path: str, token: Zxid) -> Multi:
     return Multi((Delete(path),))
 
 
+def known_by_its_name(self: Contest, held: Held, queue: Sequence[Contender]) -> int:
+    """Whichever session it is of."""
+    for index, contender in enumerate(queue):
+        if contender.name == basename(held.path):
+            return index
+    return place(self, held, queue)
+
+
 async def waits_for_ever(self: Contest, wake: Wake, deadline: float) -> None:
     await wake.wait()
 
@@ -82,14 +91,24 @@ def the_one_before_that(self: Contest, before: Sequence[Contender]) -> Contender
 # ---- what others see of it
 
 
-async def takes_the_last_for_the_leader(self: Election, watch: Wake | None) -> tuple[Zxid, str | None]:
+async def takes_the_last_for_the_leader(self: Election, wake: Wake | None) -> tuple[Zxid, str | None]:
     contenders = in_order(await self._client.get_children(self._path))
     if not contenders:
-        return await term(self, watch)
+        return await term(self, wake)
+    path = join(self._path, contenders[-1].name)
     try:
-        node = await self._client.get(join(self._path, contenders[-1].name), watch=watch)
+        node = await self._client.get(path, watch=wake and wake.at(path))
     except NoNodeError:
-        return await takes_the_last_for_the_leader(self, watch)
+        return await takes_the_last_for_the_leader(self, wake)
+    return node.stat.czxid, str(node)
+
+
+async def goes_by_names(self: Election, wake: Wake | None) -> tuple[Zxid, str | None]:
+    contenders = in_order(await self._client.get_children(self._path))
+    if not contenders:
+        return await term(self, wake)
+    path = join(self._path, contenders[0].name)
+    node = await self._client.get(path, watch=wake and wake.at(path))
     return node.stat.czxid, str(node)
 
 
@@ -160,10 +179,12 @@ PLANTS = (
     ),
     plant(
         "node-of-an-earlier-session",
-        "a contender is known by its identifier: that of an earlier session is taken for the own one (22)",
-        0,
-        "mutual exclusion",
+        "a contender is known by its identifier: that of an earlier session is taken for the own one; that a session"
+        " has ended is not looked at first, which would show it, too (22)",
+        10,
+        "mutual exclusion, locks lost in time",
         (Contest, "_create", comes_back_to_its_node),
+        (Contest, "_place", known_by_its_name),
     ),
     plant(
         "removal-by-name",
@@ -180,6 +201,13 @@ PLANTS = (
         (Contest, "_waits_for", the_one_before_that),
     ),
     plant(
+        "waits-as-somebody-else",
+        "who waits for a lock finds its place by its node's name, though that went with its session (24)",
+        0,
+        "no herd, liveness",
+        (Contest, "_place", known_by_its_name),
+    ),
+    plant(
         "deadline-ignored",
         "an acquire waits on behind its timeout",
         0,  # no invariant speaks of timeouts
@@ -192,6 +220,13 @@ PLANTS = (
         30,
         "observed leaders",
         (Election, "_term", takes_the_last_for_the_leader),
+    ),
+    plant(
+        "leader-known-by-name",
+        "who observes an election takes a node for the leader's that has its name only: numbers begin anew (25)",
+        0,
+        "observed leaders, assertions",
+        (Election, "_term", goes_by_names),
     ),
     plant(
         "guard-proves-nothing",

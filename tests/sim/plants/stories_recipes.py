@@ -6,10 +6,10 @@ Each ends well on the production code, and shows the planted bug up that it belo
 from collections.abc import Callable, Mapping, Sequence
 
 import anyio
-from zkclient import LockLost, OperationTimeoutError
+from zkclient import LockLost, OperationTimeoutError, SessionExpiredError
 
 from zk.model.record import ServerId
-from zk.model.requests import ClientRequest, Delete, Ping
+from zk.model.requests import ClientRequest, Create, CreateMode, Delete, GetChildren, Ping
 from zk.sim.referee import FIRST, Leases, ReadersAndWriters
 from zk.sim.scenario import Scenario
 from zk.sim.scenario_app import ScenarioApp
@@ -189,6 +189,24 @@ def a_waiter_whose_path_is_deleted_hears_that_its_node_was() -> None:
         assert isinstance(waiting.exception(), LockLost)
 
 
+def a_waiter_whose_session_ended_does_not_wait_on_as_somebody_else() -> None:
+    with Scenario(contests=LOCK) as s:
+        waiter, others = s.app(), s.client()
+        others.create(PATH)
+        others.create(f"{PATH}/contender-")  # no number: nobody's contender
+        before = others.create(f"{PATH}/contender-", mode=CreateMode.EPHEMERAL_SEQUENTIAL).path
+        waiting = waiter.begin(waiter.zk.Lock(PATH).acquire())
+        s.run_ms(20)
+        own = contenders(s)[-1]
+        waiter.darken_ms(LONG_MS)
+        s.run_ms(LONG_MS - 100)
+        assert contenders(s)[-1] == before
+        others.create(own)
+        s.run_ms(500)
+        assert waiting.done()
+        assert isinstance(waiting.exception(), SessionExpiredError)
+
+
 def a_waiter_gives_up_in_time_and_leaves_nothing() -> None:
     with Scenario(contests=LOCK) as s:
         one, other = s.app(), s.app()
@@ -207,6 +225,20 @@ def each_waits_for_the_one_just_before_it() -> None:
         for app, lock in zip(apps, locks, strict=True):
             app.begin(lock.acquire())
             s.run_ms(20)
+
+
+def an_observer_is_not_told_of_a_candidate_who_has_the_name_of_an_earlier_leader() -> None:
+    with Scenario(contests=LOCK) as s:
+        observer, vandal = s.app(), s.client()
+        vandal.create(PATH)
+        vandal.create(f"{PATH}/contender-1", b"first")
+        at_the_answer(observer, GetChildren, lambda: s.world.after(1, lambda: observer.darken_ms(500)))
+        asking = observer.begin(observer.zk.Election(PATH).leader())
+        s.run_ms(50)  # it has seen the name, and not yet the node
+        vandal.multi(Delete(f"{PATH}/contender-1"), Delete(PATH))
+        vandal.multi(*(Create(path, path.encode()) for path in (PATH, f"{PATH}/contender-0", f"{PATH}/contender-1")))
+        s.run_until(asking.done)
+        assert asking.result() == f"{PATH}/contender-0"
 
 
 # ---- places that several have
@@ -254,8 +286,10 @@ STORIES: Mapping[str, Sequence[Story]] = {
     "guard-proves-nothing": (a_guarded_write_of_a_holder_that_does_not_know_of_its_loss_is_refused,),
     "release-asked-once": (a_release_that_is_refused_for_the_moment_is_done_later,),
     "vanished-path": (a_waiter_whose_path_is_deleted_hears_that_its_node_was,),
+    "waits-as-somebody-else": (a_waiter_whose_session_ended_does_not_wait_on_as_somebody_else,),
     "deadline-ignored": (a_waiter_gives_up_in_time_and_leaves_nothing,),
     "wrong-predecessor": (each_waits_for_the_one_just_before_it,),
+    "leader-known-by-name": (an_observer_is_not_told_of_a_candidate_who_has_the_name_of_an_earlier_leader,),
     "reader-behind-a-reader": (a_reader_waits_for_every_writer_before_it,),
     "writer-beside-readers": (a_writer_waits_for_every_reader_before_it,),
     "one-lease-too-many": (no_more_hold_a_lease_than_there_are,),
