@@ -117,7 +117,7 @@ def test_figures_can_be_set_back(tmp_path: Path) -> None:
 
 
 def test_members_of_an_ensemble_say_what_they_are(tmp_path: Path) -> None:
-    with start_ensemble(tmp_path) as ensemble:
+    with start_ensemble(tmp_path, options=("--read-only-mode",)) as ensemble:
         leader = ensemble.leader()
         follower, _ = ensemble.others(leader)
         assert "\nMode: leader\n" in ask(leader.address, b"srvr")
@@ -137,6 +137,15 @@ def test_members_of_an_ensemble_say_what_they_are(tmp_path: Path) -> None:
         lines = membership.splitlines()
         assert [line.split("=")[0] for line in lines] == ["server.1", "server.2", "server.3", "version"]
         assert all(re.fullmatch(r"server\.\d=127\.0\.0\.1:\d+:\d+:participant", line) for line in lines[:3])
+
+        for lost in ensemble.others(leader):
+            lost.kill()
+        while (state := ask(leader.address, b"isro")) != "ro":
+            assert state in ("rw", "null")
+        figures_now = ask(leader.address, b"srvr")
+        assert "\nREAD-ONLY mode; serving only read-only clients\nLatency" in figures_now
+        assert "\nMode: read-only\n" in figures_now
+        assert figures(ask(leader.address, b"mntr"))["zk_server_state"] == "read-only"
 
 
 def test_without_a_quorum_a_server_says_so(tmp_path: Path) -> None:

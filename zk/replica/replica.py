@@ -121,7 +121,6 @@ class Replica:
         self._quota_warning_due_ms: dict[str, int] = {}
         self._next_heard_ms = now_ms
         self._next_reap_ms = now_ms
-        self._members_due = False
         self._digests = Digests(config.zab.server_id)
         self._differed_at = Zxid(0)  # where another server's tree was last found to be another
         self._drifted_at: Zxid | None = None  # where this leader's tree was found to be the wrong one
@@ -337,9 +336,10 @@ class Replica:
         if role is not Role.LEADING:
             self._clocks = None
         elif self._clocks is None:
-            self._members_due = True
             self._clocks = SessionClocks(self._now_ms, self.tree.sessions.values())
             self._stamp_ms = max(self._stamp_ms, self.tree.time_ms)  # the leader before may have had a clock ahead
+            if self._config.members and self._config.members != self.tree.members:
+                self.clients.propose(NameMembers(self._config.members))  # the first ever, or servers that moved
 
     def _read_ready(self, token: engine.Token, zxid: Zxid) -> None:
         zxid = max(zxid, self._expiring_until)  # a ping of a session that is being expired is not answered before that
@@ -434,7 +434,6 @@ class Replica:
         if self._clocks is not None:
             self._look_after_sessions(self._clocks)
             self._reap()
-            self._name_members()
             if self.tree.to_exceed > self.engine.last:
                 self._drive(engine.RaiseEpoch(epoch_of(self.tree.to_exceed)))
         elif self._step_with is not None:
@@ -462,13 +461,6 @@ class Replica:
         if due and self._outbox:
             self._propose()
             self._expiring_until = self.engine.last
-
-    def _name_members(self) -> None:
-        """Once in this lead: /zookeeper/config may be empty, or the servers may have other addresses than before."""
-        if self._members_due:
-            self._members_due = False
-            if self._config.members and self._config.members != self.tree.members:
-                self.clients.propose(NameMembers(self._config.members))
 
     def _reap(self) -> None:
         if self._now_ms >= self._next_reap_ms:

@@ -75,7 +75,7 @@ class Words:
         """The text for one of the words that there are."""
         if word not in self._config.four_letter_words:
             return words.not_listed(word)
-        if word not in _ALWAYS and not (self._replica.serving or self._config.read_only_mode):
+        if word not in _ALWAYS and not (self._replica.serving or self._replica.clients.read_only):
             return words.NOT_SERVING
         try:
             return self._answers[word]()
@@ -112,7 +112,7 @@ class Words:
     def _isro(self) -> str:
         if self._replica.serving:
             return "rw"
-        return "ro" if self._config.read_only_mode else "null"
+        return "ro" if self._replica.clients.read_only else "null"
 
     def _mntr(self) -> str:
         facts = self._facts()
