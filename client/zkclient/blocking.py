@@ -328,8 +328,9 @@ class ZooKeeper(ThreadClient):
         read: Consistency = "session",
         timeout: float | None = None,
     ) -> Pages:
-        """The children in ascending order of their names, page by page; `with_data` adds each child's data and stat.
-        Each page is read at one instant, different pages at different ones."""
+        """The children in ascending order of their names, page by page; `with_data` adds each child's data and stat,
+        and ends a page before it has more than 1 MiB of data. Each page is read at one instant, different pages at
+        different ones."""
         return Pages._of(
             self._session,
             self._operations.pages(

@@ -400,8 +400,9 @@ class Operations:
         read: Consistency = "session",
         timeout: float | None = None,
     ) -> Pages:
-        """The children in ascending order of their names, page by page; `with_data` adds each child's data and stat.
-        Each page is read at one instant, different pages at different ones."""
+        """The children in ascending order of their names, page by page; `with_data` adds each child's data and stat,
+        and ends a page before it has more than 1 MiB of data. Each page is read at one instant, different pages at
+        different ones."""
         full = self.absolute(path)
 
         async def page(start_after: str) -> ChildrenPageReply:

@@ -4,6 +4,7 @@ import pytest
 
 from zk.model.acl import Acl, Identity
 from zk.model.errors import BadArgumentsError, NoAuthError, NoNodeError
+from zk.model.limits import PAGE_DATA_BYTES_MAX
 from zk.model.replies import (
     ChildrenPageReply,
     ChildrenReply,
@@ -109,6 +110,16 @@ def test_a_page_of_a_prefix_ends_with_it(family: Caller) -> None:
     assert _page(family, GetChildrenPage("/p", prefix="b", start_after="a")) == (["b", "b1", "b2"], False)
     assert _page(family, GetChildrenPage("/p", prefix="b", start_after="c")) == ([], False)
     assert _page(family, GetChildrenPage("/p", prefix="x")) == ([], False)
+
+
+def test_a_page_with_data_ends_before_it_has_too_much(client: Caller) -> None:
+    client.do(Create("/p", b""))
+    for name, size in (("a", PAGE_DATA_BYTES_MAX - 2), ("b", 2), ("c", 1), ("d", PAGE_DATA_BYTES_MAX), ("e", 0)):
+        client.do(Create(f"/p/{name}", bytes(size)))
+    assert _page(client, GetChildrenPage("/p", with_data=True)) == (["a", "b"], True)
+    assert _page(client, GetChildrenPage("/p", start_after="b", with_data=True)) == (["c"], True)
+    assert _page(client, GetChildrenPage("/p", start_after="c", with_data=True)) == (["d", "e"], False)
+    assert _page(client, GetChildrenPage("/p")) == (["a", "b", "c", "d", "e"], False)
 
 
 def test_pages_of_the_root(client: Caller) -> None:

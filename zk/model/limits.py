@@ -11,6 +11,8 @@ IDENTITIES_PER_SESSION_MAX = 16
 RESTORED_EPOCH_MAX = (1 << 19) - 1  # of a tree from elsewhere: half of the jump that servers believe of each other
 STORED_ANSWERS_PER_SESSION_MAX = 4_000  # answers kept for exactly-once resends
 
+PAGE_DATA_BYTES_MAX = 1 * MIB  # the sum of all data in one page of children, unless the first one alone has more
+
 
 @record
 class Limits:

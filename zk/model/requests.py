@@ -307,7 +307,8 @@ class GetChildrenPage:
     """Up to `limit` children in ascending order of name, after `start_after` (exclusive, '' for the beginning),
     starting with `prefix`.
 
-    Answer: ChildrenPageReply, with stat and data of each child if `with_data`.
+    Answer: ChildrenPageReply, with stat and data of each child if `with_data`: then of as many as PAGE_DATA_BYTES_MAX
+    allows.
     """
 
     path: str

@@ -6,6 +6,7 @@ from typing import assert_never
 
 from zk.model.acl import OPEN_ACL, Identity, Perms
 from zk.model.errors import APIError, BadArgumentsError, NoAuthError
+from zk.model.limits import PAGE_DATA_BYTES_MAX
 from zk.model.record import SessionId
 from zk.model.replies import (
     AclReply,
@@ -127,10 +128,15 @@ def _get_children_page(store: Store, request: GetChildrenPage, identities: Seque
     start = len(directory) + 1
     entries: list[PageEntry] = []
     last = first + request.limit
+    room = PAGE_DATA_BYTES_MAX
     for path in ordered[first:last]:
         if not path.startswith(request.prefix, start):
             return ChildrenPageReply(tuple(entries), False, znode.stat)
-        entries.append(_page_entry(store.znodes[path], path[start:], request.with_data, identities))
+        entry = _page_entry(store.znodes[path], path[start:], request.with_data, identities)
+        room -= len(entry.data or b"")
+        if room < 0 and entries:
+            return ChildrenPageReply(tuple(entries), True, znode.stat)
+        entries.append(entry)
     more = last < len(ordered) and ordered[last].startswith(request.prefix, start)
     return ChildrenPageReply(tuple(entries), more, znode.stat)
 
