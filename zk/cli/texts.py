@@ -5,10 +5,8 @@ from collections.abc import Sequence
 import typer
 
 from zk.cli.output import Value
-from zk.model.acl import Acl, Perms
+from zk.model.acl import PERM_LETTERS, Acl, perms_from, perms_text
 from zk.model.stat import Stat
-
-_LETTERS = {"c": Perms.CREATE, "d": Perms.DELETE, "r": Perms.READ, "w": Perms.WRITE, "a": Perms.ADMIN}
 
 
 def parse_acl(texts: Sequence[str]) -> tuple[Acl, ...]:
@@ -19,18 +17,15 @@ def parse_acl(texts: Sequence[str]) -> tuple[Acl, ...]:
 def _parse_entry(text: str) -> Acl:
     scheme, colon, rest = text.partition(":")
     name, second_colon, letters = rest.rpartition(":")
-    if not (scheme and colon and second_colon and letters) or not set(letters) <= set(_LETTERS):
+    if not (scheme and colon and second_colon and letters) or not set(letters) <= set(PERM_LETTERS):
         raise typer.BadParameter(
             f"{text!r} is not SCHEME:ID:PERMS, with PERMS of the letters c d r w a (create, delete, read, write, admin)"
         )
-    perms = 0
-    for letter in letters:
-        perms |= _LETTERS[letter]
-    return Acl(perms, scheme, name)
+    return Acl(perms_from(letters), scheme, name)
 
 
 def acl_record(acl: Acl) -> dict[str, Value]:
-    letters = "".join(letter for letter, perm in _LETTERS.items() if acl.perms & perm)
+    letters = perms_text(acl.perms)
     return {"acl": f"{acl.scheme}:{acl.id}:{letters}", "scheme": acl.scheme, "id": acl.id, "perms": letters}
 
 

@@ -7,16 +7,28 @@ import typer
 
 from zk.cli.console import Console
 from zk.cli.exits import ExitCode
-from zk.cli.output import note
+from zk.cli.output import data_fields, note
 from zk.cli.progress import progress
-from zk.cli.texts import zxid_text
+from zk.cli.texts import stat_record, zxid_text
+from zk.model.requests import CreateMode
 
 if TYPE_CHECKING:
     from zk.importing.source import Source
 
+PathArgument = Annotated[str, typer.Argument(metavar="PATH", help="A znode; in the shell relative to where you are.")]
+
 
 async def import_(
     console: Console,
+    file: Annotated[
+        str | None, typer.Argument(metavar="[FILE]", help="Lines of JSON as `zk export` writes them; - for stdin.")
+    ] = None,
+    path: Annotated[
+        str | None, typer.Option(metavar="PATH", help="Of lines: where the first node goes, and all others below it.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Of lines: nodes that are there get the data and ACLs of theirs.")
+    ] = False,
     zookeeper_data: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="The data directory (dataDir) of a ZooKeeper 3.4 to 3.9 that is stopped."),
@@ -28,14 +40,60 @@ async def import_(
         bool, typer.Option("--salvage", help="Of damaged files, take what comes before the damage.")
     ] = False,
 ) -> int:
-    """Bring a tree here from elsewhere, with all its stats: data, ACLs, versions, zxids, containers, TTLs.
+    """Bring a tree here from elsewhere: from the files of a ZooKeeper, or from lines of JSON.
 
-    Only where there is no tree yet. Nothing is seen before all of it has arrived: if it is broken off, or fails,
-    nothing is left of it. Ephemeral nodes are left out: their sessions are not brought.
+    What comes from a ZooKeeper keeps all its stats: versions, zxids, sequential names go on. That goes only where
+    there is no tree yet, and nothing is seen before all of it has arrived: if it is broken off, or fails, nothing is
+    left of it. Lines create nodes as any client does, below nodes that are there already.
+
+    Ephemeral nodes are left out: their sessions are not brought.
     """
-    if zookeeper_data is None:
-        raise typer.BadParameter("say where the tree comes from: --zookeeper-data DIR")
-    return await _import_directory(console, zookeeper_data, zookeeper_log, salvage)
+    if (file is None) == (zookeeper_data is None):
+        raise typer.BadParameter("say where the tree comes from: FILE, or --zookeeper-data DIR")
+    if zookeeper_data is not None:
+        return await _import_directory(console, zookeeper_data, zookeeper_log, salvage)
+    assert file is not None
+    return await _import_lines(console, file, None if path is None else console.path(path), overwrite)
+
+
+async def _import_lines(console: Console, file: str, top: str | None, overwrite: bool) -> int:
+    from zk.importing.lines import moved, read_lines  # here, as the client: only this command needs it
+    from zk.importing.subtree import create_all
+
+    lines = read_lines(console.data("-" if file == "-" else f"@{file}").decode().splitlines())
+    if not lines:
+        raise ValueError(f"{file}: there is no line in it")
+    if top is not None:
+        lines = moved(lines, top)
+    async with console.client() as zk:
+        with progress("importing", len(lines)) as advance:
+            count = await create_all(zk, lines, overwrite=overwrite, progress=advance)
+    left_out = sum(line.mode is CreateMode.EPHEMERAL for line in lines)
+    console.printer.one(
+        {"imported": count, "ephemerals_left_out": left_out},
+        f"imported {count} znodes" + (f"; {left_out} ephemerals are left out" if left_out else ""),
+    )
+    return ExitCode.OK
+
+
+async def export(console: Console, path: PathArgument) -> None:
+    """Write a znode and all below it as lines of JSON, for `zk import`: data, ACL, kind, and its stat for information.
+
+    The nodes are not read at one instant; who must have a state that there was exports when nobody writes.
+    """
+    from zk.importing.lines import to_line
+    from zk.importing.subtree import nodes_below
+
+    top = console.path(path)
+    count = hidden = 0
+    async with console.client() as zk:
+        async for found, node in nodes_below(zk, top):
+            print(to_line(found, node, data_fields(node.data), stat_record(node.stat)))
+            count += 1
+            hidden += any(each.scheme == "digest" and each.id.endswith(":x") for each in node.acl)
+    note(f"exported {count} znodes")
+    if hidden:
+        note(f"{hidden} of them have ACLs with digests that are shown as 'x' to who may not administer them (--auth)")
 
 
 async def _import_directory(console: Console, data: Path, log: Path | None, salvage: bool) -> int:

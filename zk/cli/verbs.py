@@ -8,8 +8,8 @@ import typer
 from zk.cli.console import Console, verb
 from zk.cli.exits import ExitCode
 from zk.cli.output import Record, data_fields, note
-from zk.cli.transfer import import_
 from zk.cli.texts import acl_record, parse_acl, parse_zxid, stat_record, time_text, zxid_text
+from zk.cli.transfer import PathArgument, export, import_
 from zk.model.acl import OPEN_ACL
 from zk.model.errors import NoNodeError
 from zk.model.paths import join
@@ -19,7 +19,6 @@ from zk.model.replies import PageEntry
 if TYPE_CHECKING:
     from zkclient import AsyncZooKeeper
 
-PathArgument = Annotated[str, typer.Argument(metavar="PATH", help="A znode; in the shell relative to where you are.")]
 DataArgument = Annotated[str, typer.Argument(metavar="DATA", help="The data itself, or - for stdin, or @FILE.")]
 VersionOption = Annotated[
     int, typer.Option("--version", "-v", help="Refuse unless the node has this version; -1: any.")
@@ -301,6 +300,6 @@ VERBS = tuple(
     verb(each)
     for each in (
         *(get, set_, create, rm, ls, tree, stat, exists, count, watch, acl, whoami, status),
-        *(import_,),
+        *(import_, export),
     )
 )

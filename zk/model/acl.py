@@ -16,6 +16,23 @@ class Perms(IntFlag):
     ALL = 31
 
 
+PERM_LETTERS = {"c": Perms.CREATE, "d": Perms.DELETE, "r": Perms.READ, "w": Perms.WRITE, "a": Perms.ADMIN}
+"""How permissions are written, as ZooKeeper's tools do."""
+
+
+def perms_text(perms: int) -> str:
+    """The letters of these permissions."""
+    return "".join(letter for letter, perm in PERM_LETTERS.items() if perms & perm)
+
+
+def perms_from(letters: str) -> int:
+    """The permissions that these letters stand for. KeyError if one of them stands for none."""
+    perms = 0
+    for letter in letters:
+        perms |= PERM_LETTERS[letter]
+    return perms
+
+
 @record
 class Identity:
     """Who a session is, by one scheme: ('world', 'anyone'), ('digest', 'user:base64'), ('ip', '127.0.0.1'), ('x509',
