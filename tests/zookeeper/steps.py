@@ -52,6 +52,8 @@ _PATHS = st.sampled_from(
         f"{BASE}/a/a/a",
     )
 )
+_UNGUARDED = (BASE, f"{BASE}/b", f"{BASE}/b/a")  # whose ACL stays open: here, who sets watches again is asked for READ
+_UNGUARDED_PATHS = st.sampled_from(_UNGUARDED)
 _OTHER_PATHS = st.sampled_from(("/zookeeper", "/zookeeper/quota", "/zookeeper/none", "/none/none", f"{BASE}/..."))
 _ODD_PATHS = st.sampled_from(  # ZooKeeper looks at the form of a path only where it may become a node, and then last
     (
@@ -119,8 +121,16 @@ def _ttl(mode: CreateMode) -> int:
 
 def _creates(paths: SearchStrategy[str], acls: SearchStrategy[tuple[Acl, ...]]) -> SearchStrategy[Create]:
     return st.builds(
-        lambda path, data, acl, mode: Create(path, data, acl, mode, _ttl(mode)), paths, _DATA, acls, _MODES
+        lambda path, data, acl, mode: Create(path, data, OPEN_ACL if path in _UNGUARDED else acl, mode, _ttl(mode)),
+        paths,
+        _DATA,
+        acls,
+        _MODES,
     )
+
+
+def _may_guard(request: SetAcl) -> bool:
+    return request.path not in _UNGUARDED
 
 
 def _writes(paths: SearchStrategy[str]) -> SearchStrategy[Create | Delete | SetData | Check]:
@@ -148,7 +158,7 @@ def _requests(paths: SearchStrategy[str]) -> SearchStrategy[ClientRequest]:
         single,
         single,
         single,
-        st.builds(SetAcl, paths, _ANY_ACLS, _VERSIONS),
+        st.builds(SetAcl, paths, _ANY_ACLS, _VERSIONS).filter(_may_guard),
         st.builds(Multi, st.lists(_writes(paths), max_size=5).map(tuple)),
         st.builds(Multi, st.lists(_writes(paths), min_size=2, max_size=3).map(tuple)),
         st.builds(Exists, paths, _FLAG),
@@ -175,9 +185,9 @@ REQUESTS = st.one_of(
     _requests(_OTHER_PATHS).filter(lambda request: not isinstance(request, SetAcl)),
     _creates(_ODD_PATHS, st.just(OPEN_ACL)),
     st.builds(Delete, _ODD_PATHS.filter(lambda path: path in paths.RESERVED), _VERSIONS),
-    _set_watches(_PATHS),
+    _set_watches(_UNGUARDED_PATHS),
     _creates(_PATHS, _ODD_ACLS),
-    st.builds(SetAcl, _PATHS, _ODD_ACLS, _VERSIONS),
+    st.builds(SetAcl, _PATHS, _ODD_ACLS, _VERSIONS).filter(_may_guard),
     st.builds(CountDescendants, _PATHS),
     st.builds(GetEphemerals, _PATHS | st.sampled_from(("", "/", f"{BASE}/"))),
     st.builds(Sync, _PATHS | _OTHER_PATHS),
@@ -187,6 +197,7 @@ REQUESTS = st.one_of(
 # ---- what no client library sends
 
 _TEXT = (_PATHS | _OTHER_PATHS).map(text_bytes)
+_GUARDED_TEXT = _PATHS.filter(lambda path: path not in _UNGUARDED).map(text_bytes)
 _NEW_TEXT = (_PATHS | _ODD_PATHS).map(text_bytes)
 _MAYBE_TEXT = (_PATHS | st.none()).map(text_bytes)
 _MAYBE_DATA = st.one_of(_DATA, st.none()).map(buffer_bytes)
@@ -206,7 +217,7 @@ _MAYBE_ACL = st.one_of(
 _HEADS = st.sampled_from(
     [int32_bytes(op) + flag + int32_bytes(-1) for op in (-1, 1, 2, 5, 13) for flag in (b"\0", b"\1")]
 )
-_PATH_LISTS = st.lists(_PATHS, max_size=2).map(lambda found: vector_bytes(map(text_bytes, found)))
+_PATH_LISTS = st.lists(_UNGUARDED_PATHS, max_size=2).map(lambda found: vector_bytes(map(text_bytes, found)))
 
 
 def _record(*parts: SearchStrategy[bytes]) -> SearchStrategy[bytes]:
@@ -232,7 +243,7 @@ _RECORDS: dict[int, SearchStrategy[bytes]] = {
     OpCode.GET_DATA: _record(_TEXT, _FLAGS),
     OpCode.SET_DATA: _record(_TEXT, _MAYBE_DATA, _NUMBERS),
     OpCode.GET_ACL: _record(_TEXT),
-    OpCode.SET_ACL: _record(_TEXT, _MAYBE_ACL, _NUMBERS),
+    OpCode.SET_ACL: _record(_GUARDED_TEXT, _MAYBE_ACL, _NUMBERS),
     OpCode.GET_CHILDREN2: _record(_TEXT, _FLAGS),
     OpCode.SYNC: _record(_TEXT),
     OpCode.CHECK: _record(_TEXT, _NUMBERS),
@@ -249,7 +260,7 @@ _RECORDS: dict[int, SearchStrategy[bytes]] = {
 _WHOLE = st.sampled_from(list(_RECORDS)).flatmap(lambda op: st.tuples(st.just(op), _RECORDS[op]))
 _CUT = st.builds(lambda whole, share: (whole[0], whole[1][: int(len(whole[1]) * share)]), _WHOLE, st.floats(0, 0.99))
 _LONGER = st.builds(lambda whole, more: (whole[0], whole[1] + more), _WHOLE, st.binary(min_size=1, max_size=9))
-_OPCODES = (-12, -5, -1, 0, 7, 10, 11, 16, 20, 22, 23, 99, 100, 102, 107, 108, 200, 1 << 20)
+_OPCODES = (-12, -5, -1, 0, 7, 10, 16, 20, 22, 23, 99, 100, 102, 107, 108, 200, 1 << 20)
 _STRANGE = st.tuples(st.sampled_from(_OPCODES), st.binary(max_size=20))
 RECORDS = st.one_of(_WHOLE, _WHOLE, _WHOLE, _CUT, _LONGER, _STRANGE)
 FRAMES = st.sampled_from((b"\xff\xff\xff\xff", b"\x00\x00\x00\x00", b"\x7f\xff\xff\xff", b"\x00\x00\x00\x04abcd"))

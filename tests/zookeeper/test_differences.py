@@ -106,6 +106,15 @@ DIFFERENCES: dict[str, tuple[list[Step], str, str]] = {
         "ok -121 ok",
     ),
     "Events of setWatches": ([], "", ""),  # put in order by differential.py, for the comparison of all else
+    "Watches set again on what may not be read": (
+        asked(
+            Create(NODE, b"", (Acl(8, "world", "anyone"),)),
+            SetWatches(Zxid(0), data=(NODE,)),
+            SetData(BASE, b""),
+        ),
+        "ok ok DATA_CHANGED ok",
+        "ok ok ok",
+    ),
     "Identities after a reconnect": (
         [*asked(AddAuth("digest", b"ann:secret")), Vanish(0), Attach(0, prove=False), *asked(WhoAmI())],
         "ok - ok ip",
