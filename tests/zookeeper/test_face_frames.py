@@ -272,10 +272,28 @@ def test_a_request_means(op: int, record: bytes, meaning: ClientRequest) -> None
     assert asked(op, record) == meaning
 
 
-def test_a_client_sets_as_many_watches_again_as_fit_into_a_frame() -> None:
+def test_many_watches_are_set_again_in_parts_and_answered_as_one() -> None:
     paths = tuple(f"/watched/{number:06}" for number in range(10 * DEFAULT_LIMITS.paths_per_set_watches_max))
-    lists = vector([text(path) for path in paths]) + vector([]) * 2
-    assert asked(101, int64(9), lists) == SetWatches(Zxid(9), paths)
+    lists = vector([text(path) for path in paths]) + vector([text("/a")]) + vector([])
+    connection = attached()
+    calls = connection.receive(request(-8, 101, int64(9), lists))
+    at_once = DEFAULT_LIMITS.paths_per_set_watches_max
+    assert calls == [
+        Call(0, SetWatches(Zxid(9), paths[at : at + at_once], ("/a",) if at == 0 else ()))
+        for at in range(0, len(paths), at_once)
+    ]
+    event = WatchEvent(EventType.DELETED, "/a", ZXID)
+    answers = [connection.send([Reply(0, ZXID, DONE), event]) for _ in calls]
+    told = frame(int32(-1), int64(-1), int32(0), int32(2), int32(3), text("/a"))
+    assert answers == [told] * 9 + [answer(xid=-8) + told]
+
+
+def test_one_refusal_among_the_parts_refuses_all_the_watches() -> None:
+    paths = vector([text(f"/{number}") for number in range(3 * DEFAULT_LIMITS.paths_per_set_watches_max)])
+    connection = attached()
+    connection.receive(request(-8, 105, int64(9), vector([]) * 4, paths) + request(-2, 11))
+    outcomes = (DONE, ThrottledError(), DONE, DONE)
+    assert connection.send([Reply(0, ZXID, body) for body in outcomes]) == answer(xid=-8, error=-127) + answer(xid=-2)
 
 
 @pytest.mark.parametrize(

@@ -85,9 +85,10 @@ class ServerConnection:
             if next_at > end:
                 break
             body = data[at + 8 : next_at]
-            call, encode = known.get(body) or decoder.decode(op, body)
-            asked.append((xid, encode))
-            calls.append(call)
+            before = known.get(body)
+            for call, encode in (before,) if before is not None else decoder.decode(op, body):
+                asked.append((xid, encode))
+                calls.append(call)
             at = next_at
         if at < end:
             self._keep(data[at:] if at else data)

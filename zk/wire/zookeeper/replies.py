@@ -88,6 +88,22 @@ def created_path(xid: int, zxid: int, body: Body | APIError) -> bytes:
     return refusal(xid, zxid, body)
 
 
+def done_in_parts(count: int) -> Sequence[Encoder]:
+    """Of a request that was made so many calls: nothing is sent before the last answer, which is the first refusal, if
+    there is one."""
+    refusals: list[APIError] = []
+
+    def part(xid: int, zxid: int, body: Body | APIError) -> bytes:
+        if isinstance(body, APIError):
+            refusals.append(body)
+        return b""
+
+    def last(xid: int, zxid: int, body: Body | APIError) -> bytes:
+        return done(xid, zxid, refusals[0] if refusals else body)
+
+    return [*[part] * (count - 1), last]
+
+
 def pong(xid: int, zxid: int, body: Body | APIError) -> bytes:
     """Of ping, whatever xid it had."""
     return done(Xid.PING, zxid, body)

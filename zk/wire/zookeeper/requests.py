@@ -5,7 +5,7 @@ becomes a call of Malformed, so that it is refused in its turn. The codes of ref
 has, are ZooKeeper's own, as its server 3.8 gave them to these bytes.
 """
 
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterator, Sequence
 from functools import partial
 
 from zk.model.acl import OPEN_ACL, Acl
@@ -99,6 +99,7 @@ class RequestDecoder:
         self._data_bytes_max = limits.data_bytes_max
         self._acl_entries_max = limits.acl_entries_max
         self._operations_max = limits.multi_operations_max
+        self._paths_max = limits.paths_per_set_watches_max
         self._plain: dict[int, tuple[Callable[[Reader], ClientRequest], Encoder]] = {
             OpCode.CREATE: (self._create, replies.created_path),
             OpCode.CREATE2: (self._create, replies.created),
@@ -120,18 +121,18 @@ class RequestDecoder:
             OpCode.DELETE_CONTAINER: (self._delete_container, replies.refusal),
             OpCode.AUTH: (self._auth, replies.authenticated),
             OpCode.SASL: (self._sasl, replies.sasl_token),
-            OpCode.SET_WATCHES: (self._set_watches, replies.done),
-            OpCode.SET_WATCHES2: (self._set_watches2, replies.done),
             OpCode.GET_EPHEMERALS: (self._get_ephemerals, replies.paths),
             OpCode.GET_ALL_CHILDREN_NUMBER: (self._count_descendants, replies.count),
             OpCode.ADD_WATCH: (self._add_watch, replies.watch_added),
             OpCode.WHO_AM_I: (lambda reader: WhoAmI(), replies.identities),
             OpCode.CLOSE_SESSION: (lambda reader: CloseSession(), replies.done),
         }
-        self._special: dict[int, Callable[[Reader], Asked]] = {
+        self._special: dict[int, Callable[[Reader], Sequence[Asked]]] = {
             OpCode.MULTI: self._multi,
             OpCode.MULTI_READ: self._multi_read,
             OpCode.SYNC: self._sync,
+            OpCode.SET_WATCHES: partial(self._set_watches, 3),
+            OpCode.SET_WATCHES2: partial(self._set_watches, 5),
         }
         self._operations: dict[int, Callable[[Reader], Operation]] = {
             OpCode.CREATE: self._create,
@@ -147,9 +148,9 @@ class RequestDecoder:
             OpCode.GET_CHILDREN: self._get_children,
         }
 
-    def decode(self, op: int, body: bytes) -> Asked:
-        """The call that `body` stands for, an opcode (`op`, once more) and its record. Never an APIError; ProtocolError
-        where ZooKeeper, too, closes the connection."""
+    def decode(self, op: int, body: bytes) -> Sequence[Asked]:
+        """The call that `body` stands for, an opcode (`op`, once more) and its record; or several, of which the last
+        one's answer is sent. Never an APIError; ProtocolError where ZooKeeper, too, closes the connection."""
         reader = Reader(body, 4)
         plain = self._plain.get(op)
         if plain is None:
@@ -158,21 +159,21 @@ class RequestDecoder:
         try:
             asked = Call(0, decode(reader)), encode
         except APIError as error:
-            return Call(0, Malformed(error)), encode
+            return [(Call(0, Malformed(error)), encode)]
         if op in _CACHED and len(body) <= CACHED_BYTES_MAX:
             if len(self.cache) >= CACHED_REQUESTS_MAX:
                 self.cache.clear()
             self.cache[body] = asked
-        return asked
+        return [asked]
 
-    def _decode_special(self, op: int, reader: Reader) -> Asked:
+    def _decode_special(self, op: int, reader: Reader) -> Sequence[Asked]:
         decode = self._special.get(op)
         try:
             if decode is None:
                 raise UnimplementedError("", f"there is no such operation here: number {op}")
             return decode(reader)
         except APIError as error:
-            return Call(0, Malformed(error)), replies.refusal
+            return [(Call(0, Malformed(error)), replies.refusal)]
 
     # ---- fields
 
@@ -297,7 +298,7 @@ class RequestDecoder:
 
     # ---- several operations at once
 
-    def _multi(self, reader: Reader) -> Asked:
+    def _multi(self, reader: Reader) -> Sequence[Asked]:
         operations: list[Operation] = []
         types: list[int] = []
         refused: tuple[int, BadArgumentsError] | None = None
@@ -313,20 +314,20 @@ class RequestDecoder:
         self._check_operations(len(types))
         if refused is not None:
             culprit, why = refused
-            return Call(0, Malformed(why)), replies.refused_results(culprit, len(types))
+            return [(Call(0, Malformed(why)), replies.refused_results(culprit, len(types)))]
         data_bytes = sum(len(operation.data) for operation in operations if isinstance(operation, Create | SetData))
         if data_bytes > self._data_bytes_max:
             raise self._long_data("", data_bytes)
-        return Call(0, Multi(tuple(operations))), replies.results(types)
+        return [(Call(0, Multi(tuple(operations))), replies.results(types))]
 
-    def _multi_read(self, reader: Reader) -> Asked:
+    def _multi_read(self, reader: Reader) -> Sequence[Asked]:
         operations: list[GetData | GetChildren] = []
         types: list[int] = []
         for op in _operations(reader, self._read_operations):
             operations.append(self._read_operations[op](reader))
             types.append(op)
         self._check_operations(len(types))
-        return Call(0, MultiRead(tuple(operations))), replies.read_results(types)
+        return [(Call(0, MultiRead(tuple(operations))), replies.read_results(types))]
 
     def _check_operations(self, count: int) -> None:
         if count > self._operations_max:
@@ -354,9 +355,9 @@ class RequestDecoder:
 
     # ---- the connection's own
 
-    def _sync(self, reader: Reader) -> Asked:
+    def _sync(self, reader: Reader) -> Sequence[Asked]:
         path = reader.text()
-        return Call(0, Sync(path or "/")), replies.synced(path)
+        return [(Call(0, Sync(path or "/")), replies.synced(path))]
 
     def _add_watch(self, reader: Reader) -> AddWatch:
         path, mode = self._path(reader), reader.int32()
@@ -370,14 +371,19 @@ class RequestDecoder:
     def _remove_watches(self, reader: Reader) -> RemoveWatches:
         return RemoveWatches(self._path(reader), _watcher_type(reader))
 
-    def _set_watches(self, reader: Reader) -> SetWatches:
-        return SetWatches(Zxid(max(reader.int64(), 0)), *[self._paths(reader) for _ in range(3)])
-
-    def _set_watches2(self, reader: Reader) -> SetWatches:
-        return SetWatches(Zxid(max(reader.int64(), 0)), *[self._paths(reader) for _ in range(5)])
+    def _set_watches(self, lists: int, reader: Reader) -> Sequence[Asked]:
+        """A client of this protocol sends all its watches at once. So that it does not hold up the others meanwhile,
+        they are set in parts."""
+        since = Zxid(max(reader.int64(), 0))
+        paths = [self._paths(reader) for _ in range(lists)]
+        at_once = self._paths_max
+        parts = [
+            Call(0, SetWatches(since, *[each[at : at + at_once] for each in paths]))
+            for at in range(0, max(1, *map(len, paths)), at_once)
+        ]
+        return list(zip(parts, replies.done_in_parts(len(parts)), strict=True))
 
     def _paths(self, reader: Reader) -> tuple[str, ...]:
-        """As many as fit into a frame: a client of this protocol does not know how to send them in parts."""
         found = reader.vector(partial(self._path, reader), item_bytes_min=4)
         if found is None:
             raise MarshallingError("", "a list of paths must not be null")
