@@ -101,8 +101,6 @@ class Comparison:
 class Property:
     """A property of a key, to be compared: `==`, `!=`, `<` and `>` give a Comparison."""
 
-    __hash__ = None  # type: ignore[assignment]  # what is equal to it is no question here
-
     def __init__(self, key: str, name: Literal["value", "version", "create", "mod"]) -> None:
         self._key = key
         self._name: Literal["value", "version", "create", "mod"] = name
@@ -130,6 +128,7 @@ class Transactions:
     """What `Client.transaction` is told: comparisons, as `transactions.version(key) == 0`, and operations."""
 
     def value(self, key: str) -> Property:
+        """Its value: text, stored as UTF-8, or bytes. That of a missing key is unequal to everything."""
         return Property(key, "value")
 
     def version(self, key: str) -> Property:
@@ -145,12 +144,15 @@ class Transactions:
         return Property(key, "mod")
 
     def put(self, key: str, value: str | bytes, lease: "Lease | None" = None) -> Put:
+        """As `Client.put`."""
         return Put(key, value, lease)
 
     def get(self, key: str) -> Get:
+        """As `Client.get`."""
         return Get(key)
 
     def delete(self, key: str) -> Delete:
+        """Of a key that may be missing."""
         return Delete(key)
 
 
