@@ -1,7 +1,7 @@
 """How a call is made and its outcome waited for, whoever waits: a coroutine (driver.py) or a thread (threads.py)."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Protocol
 
 import anyio
@@ -18,8 +18,8 @@ class Waiter(Protocol):
 
     outcome: Outcome | None
 
-    async def wait(self) -> None:
-        """Return when there is an outcome."""
+    def wait(self) -> Awaitable[None]:
+        """Done when there is an outcome."""
 
 
 class TaskWaiter:
@@ -37,8 +37,8 @@ class TaskWaiter:
         self.outcome = outcome
         self._answered.set()
 
-    async def wait(self) -> None:
-        await self._answered.wait()
+    def wait(self) -> Awaitable[None]:
+        return self._answered.wait()
 
 
 class Caller(ABC):

@@ -11,6 +11,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from functools import partial
 from math import inf
 from socket import SocketType
 from typing import TypeVar, TypeVarTuple, assert_never
@@ -46,13 +47,16 @@ class Driver(Caller):
     def __init__(self, machine: Machine, connect: Connect) -> None:
         self.machine = machine
         self.socket: SocketType | None = None  # of the connection, while there is one
+        self.listens = False  # to the connection, in callbacks of an event loop all of which anyio knows to be its own
         self._connect_to = connect
         self._loop: asyncio.AbstractEventLoop | None = None  # if it is asyncio's
+        self._now: Callable[[], float] = anyio.current_time
         self._tasks: TaskGroup | None = None
         self._timer: anyio.CancelScope | None = None
         self._connection: anyio.CancelScope | None = None
         self._quick: QuickStream | None = None  # the connection, if it can send without waiting
         self._outgoing: anyio.Event | None = None  # set when there is something to send; None while nobody sends
+        self._gathering = False  # it is set, and whatever is called until somebody sends leaves with the rest
         self._rescheduled: anyio.Event | None = None  # set when the timer is to look again
         self._sleeping_until_ms = inf
         self._performing = False
@@ -64,6 +68,8 @@ class Driver(Caller):
     def start(self, tasks: TaskGroup) -> None:
         self._tasks = tasks
         self._loop = asyncio_loop()
+        if self._loop is not None:
+            self._now = self._loop.time
         self._timer = anyio.CancelScope(shield=True)
         tasks.start_soon(self._keep_time, self._timer)
 
@@ -91,7 +97,7 @@ class Driver(Caller):
     # ---- calls
 
     def now(self) -> float:
-        return anyio.current_time() if self._loop is None else self._loop.time()
+        return self._now()
 
     def start_call(
         self,
@@ -105,7 +111,8 @@ class Driver(Caller):
     ) -> TaskWaiter:
         waiter = TaskWaiter() if self._loop is None else QuickWaiter(self._loop)
         waiter.pending = self.enqueue(request, waiter.settle, deadline, at_least, linearizable, watch, orphaned)
-        self.kick()
+        if not self._gathering or self.machine.has_actions or deadline * 1000 < self._sleeping_until_ms:
+            self.kick()
         return waiter
 
     def enqueue(
@@ -122,7 +129,7 @@ class Driver(Caller):
         if self._tasks is None:
             raise self._not_running()
         return self.machine.call(
-            self.now() * 1000,
+            self._now() * 1000,
             request,
             settle,
             deadline_ms=deadline * 1000,
@@ -195,7 +202,8 @@ class Driver(Caller):
         if machine.has_outgoing:
             if self._quick is not None and (gathered or machine.pending_calls == 1):
                 self._quick.write(machine.take_outgoing())  # there is nothing to wait for: a lone call, or all of them
-            elif self._outgoing is not None:
+            elif self._outgoing is not None and not self._gathering:
+                self._gathering = True
                 self._outgoing.set()
         if machine.has_actions and not self._performing:
             self._perform()
@@ -275,18 +283,22 @@ class Driver(Caller):
                 tasks.start_soon(self._send, stream, scope)
                 self.kick()
             with suppress(anyio.EndOfStream, anyio.BrokenResourceError):
-                while True:
-                    data = await stream.receive(RECEIVE_BYTES)
-                    if scope.cancel_called:
-                        break
-                    self.machine.received(self.now() * 1000, data)
-                    self.kick()
+                if self.listens and isinstance(stream, QuickStream):
+                    await stream.listen(partial(self._received, scope))
+                while not scope.cancel_called:
+                    self._received(scope, await stream.receive(RECEIVE_BYTES))
             tasks.cancel_scope.cancel()
+
+    def _received(self, scope: anyio.CancelScope, data: bytes) -> None:
+        if not scope.cancel_called:
+            self.machine.received(self._now() * 1000, data)
+            self.kick()
 
     async def _send(self, stream: ByteStream, scope: anyio.CancelScope) -> None:
         with suppress(anyio.BrokenResourceError):  # the receiving side is about to notice
             while not scope.cancel_called:
                 outgoing = self._outgoing = anyio.Event()
+                self._gathering = False
                 data = self.machine.take_outgoing()
                 if data:
                     await stream.send(data)

@@ -58,6 +58,8 @@ STABLE_MS = 1_000  # a connection that lived shorter than this counts as a faile
 REMOVED = {WatcherType.DATA: EventType.DATA_WATCH_REMOVED, WatcherType.CHILDREN: EventType.CHILD_WATCH_REMOVED}
 """What is told to whose watch was taken back."""
 
+_NOT_ATTACHED = (SessionMovedError, ExpiredByService)
+
 # ---- actions
 
 
@@ -582,7 +584,7 @@ class Machine:
 
     def _answered(self, now_ms: float, reply: Reply) -> None:
         body = reply.body
-        if isinstance(body, SessionMovedError | ExpiredByService):
+        if isinstance(body, _NOT_ATTACHED):
             self._drop(now_ms, f"refused: {body}")
             if isinstance(body, ExpiredByService):
                 self._expire(body.hint)

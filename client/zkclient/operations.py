@@ -4,7 +4,7 @@ Nothing here knows of event loops or threads: who makes the calls is a `Caller`.
 (client.py) and plain threads (blocking.py).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Literal, overload
 
 from zk.model.acl import OPEN_ACL, Acl, Identity
@@ -502,8 +502,8 @@ class Operations:
 
     # ---- calls
 
-    async def _call(self, request: ClientRequest, timeout: float | None) -> Reply:
-        return await self._call_by(request, self.deadline(timeout))
+    def _call(self, request: ClientRequest, timeout: float | None) -> Coroutine[object, object, Reply]:
+        return self._call_by(request, self.deadline(timeout))
 
     async def _call_by(self, request: ClientRequest, deadline: float) -> Reply:
         try:

@@ -5,8 +5,8 @@ objects. Together that is about as much work as a call needs otherwise. Read `dr
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, NoReturn
 
 import anyio
 from anyio.abc import ByteStream, SocketAttribute
@@ -39,12 +39,12 @@ class QuickWaiter(TaskWaiter):
         if not self._future.done():  # who waited was cancelled
             self._future.set_result(None)
 
-    async def wait(self) -> None:
-        await self._future
+    def wait(self) -> Awaitable[None]:
+        return self._future
 
 
 class QuickStream(asyncio.BufferedProtocol, ByteStream):
-    """Made by `loop.create_connection`. One task receives, one sends."""
+    """Made by `loop.create_connection`. One task receives, or listens; one sends."""
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport
@@ -54,6 +54,8 @@ class QuickStream(asyncio.BufferedProtocol, ByteStream):
         self._writable = asyncio.Event()
         self._writable.set()
         self._ended = False
+        self._listener: Callable[[bytes], None] | None = None
+        self._failure: Exception | None = None  # of the listener
 
     # ---- the stream
 
@@ -83,6 +85,17 @@ class QuickStream(asyncio.BufferedProtocol, ByteStream):
         self._filled -= taken
         return data
 
+    async def listen(self, listener: Callable[[bytes], None]) -> NoReturn:
+        """Have `listener` called with all that comes, as soon as it comes: no task has to wake up for it. Raises what
+        the listener raises, and EndOfStream at the end."""
+        if self._filled:
+            listener(await self.receive())
+        self._listener = listener
+        while not self._ended and self._failure is None:
+            self._arrived.clear()
+            await self._arrived.wait()
+        raise self._failure or anyio.EndOfStream
+
     async def send_eof(self) -> None:
         self._transport.write_eof()
 
@@ -103,10 +116,21 @@ class QuickStream(asyncio.BufferedProtocol, ByteStream):
         return memoryview(self._buffer)[self._filled :]
 
     def buffer_updated(self, nbytes: int) -> None:
+        if self._listener is not None:
+            self._tell(self._listener, bytes(memoryview(self._buffer)[:nbytes]))
+            return
         self._filled += nbytes
         if self._filled == BUFFER_BYTES:
             self._transport.pause_reading()  # until somebody takes it
         self._arrived.set()
+
+    def _tell(self, listener: Callable[[bytes], None], data: bytes) -> None:
+        if self._failure is None:
+            try:
+                listener(data)
+            except Exception as error:
+                self._failure = error
+                self._arrived.set()
 
     def pause_writing(self) -> None:
         self._writable.clear()

@@ -195,6 +195,7 @@ class Session:
     def _begin(self) -> None:
         self._changing = threading.Lock()
         self.client: AsyncZooKeeper = self._make()
+        self.client.driver.listens = True
         self.callbacks: Callbacks = Callbacks()
         self.thread: LoopThread | None = None
         self.closed: bool = False

@@ -30,7 +30,7 @@ from zk.wire.native.handshake import (
     raise_farewell,
 )
 from zk.wire.native.operations import INT63_MAX, WRITES, OperationDecoder, operation_fields
-from zk.wire.native.replies import decode_item, encode_farewell, encode_items, reply_bytes_max
+from zk.wire.native.replies import FAREWELL_XID, decode_item, encode_farewell, encode_items, reply_bytes_max
 from zk.wire.packing import pack
 
 LINEARIZABLE = -1
@@ -170,7 +170,8 @@ class ClientConnection:
             self.server = decode_server_hello(frames.pop(0))
             items.append(self.server)
         for frame in frames:
-            raise_farewell(frame)
+            if frame and frame[0] == FAREWELL_XID:
+                raise_farewell(frame)
             try:
                 items.append(decode_item(frame))
             except (TypeError, ValueError) as error:
