@@ -9,7 +9,15 @@ from zk.model.acl import OPEN_ACL
 from zk.model.errors import APIError, NoNodeError
 from zk.model.events import EventType
 from zk.model.record import SessionId, Zxid, epoch_of, make_zxid
-from zk.model.requests import BeginRestore, ClientRequest, CreateMode, FinishRestore, GetChildren, Restore
+from zk.model.requests import (
+    BeginRestore,
+    ClientRequest,
+    CreateMode,
+    FinishRestore,
+    GetChildren,
+    Restore,
+    SetWatches,
+)
 from zk.model.znode import Znode
 from zk.sim.scenario import Scenario
 from zk.sim.scenario_client import ScenarioClient
@@ -112,3 +120,23 @@ def test_when_its_client_is_gone_nothing_is_left_of_it() -> None:
         begin(s, other)
         finish(s, other)
         assert other.get("/app/07").stat.version == 3
+
+
+def test_who_was_away_meanwhile_and_watches_the_root_again_is_told() -> None:
+    with Scenario(3) as s:
+        client, away = s.client(), s.client(at=s.servers[-1])
+        begin(s, client)
+        s.run_until(lambda: s.replica(away.server).clients.applied > SOURCE)
+        result(
+            s,
+            away,
+            GetChildren(
+                "/",
+                watch=True,
+            ),
+        )
+        seen = s.replica(away.server).clients.applied  # above all that is brought
+        away.move(s.servers[0])  # the watch goes with the connection
+        finish(s, client)
+        result(s, away, SetWatches(seen, child=("/",)))
+        assert [(event.type, event.path) for event in away.events] == [(EventType.CHILDREN_CHANGED, "/")]

@@ -70,8 +70,10 @@ def test_nothing_is_seen_before_the_end_and_then_all_of_it(client: Caller, drive
     bring(client, TREE)
     assert driver.tree.znodes == before
     assert client.do(FinishRestore(len(TREE))) == DONE
+    seen = driver.tree.zxid  # who watches their children, and was away, is to see that there are others
     assert driver.tree.znodes == {
         **TREE,
+        "/": replace(TREE["/"], pzxid=seen),
         "/zookeeper": replace(TREE["/zookeeper"], num_children=2),  # this service has a node of its own there
         "/zookeeper/config": before["/zookeeper/config"],
     }
