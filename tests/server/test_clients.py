@@ -13,7 +13,7 @@ from zk.model.record import ConnectionId, Zxid
 from zk.model.replies import Body, PathsReply
 from zk.model.requests import Call, Exists, Ping
 from zk.replica.events import ClientDisconnected, ClientReceived
-from zk.server.clients import CALLS_PER_ROUND, CALLS_PER_TURN, LINGER_MS
+from zk.server.clients import CALLS_PER_ROUND, CALLS_PER_TURN, LINGER_MS, REASONS_PER_COMPLAINT
 from zk.server.listener import ACCEPT_PAUSE_MS
 
 if TYPE_CHECKING:
@@ -198,6 +198,22 @@ async def test_beyond_connections_max_a_connection_is_closed_at_once(
         fourth = await greeted(edge)
         await fourth.send()
         assert await fourth.receive(1) == [1]
+
+
+async def test_the_operator_hears_of_refusals_by_their_reasons_and_of_so_many_only(
+    open_edge: "OpenEdge", caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_edge() as edge:
+        for number in range(REASONS_PER_COMPLAINT + 5):
+            edge.clients.complain_of(f"reason {number}")
+            edge.clients.complain_of("reason 0")
+        edge.clients.tick()
+        told = [record.getMessage() for record in caplog.records if "refused" in record.getMessage()]
+        assert told == [
+            f"refused {REASONS_PER_COMPLAINT + 6} connections: reason 0",
+            *[f"refused 1 connections: reason {number}" for number in range(1, REASONS_PER_COMPLAINT)],
+            "refused 5 connections: other reasons",
+        ]
 
 
 async def test_one_address_has_a_limit_of_its_own(open_edge: "OpenEdge", caplog: pytest.LogCaptureFixture) -> None:

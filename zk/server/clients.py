@@ -35,6 +35,7 @@ CALLS_FIRST_SLICE = 4  # handed over before the size of the answers is known; do
 REPLY_BYTES_PER_TURN = 256 * 1024  # to one connection; what its next calls are answered with has to wait
 SENDS_PER_ROUND = 128  # so that an event with ten thousand watchers does not keep everyone else waiting
 HANDSHAKES_PER_ROUND = 16  # steps of TLS handshakes; each may take a millisecond
+REASONS_PER_COMPLAINT = 20  # lines of the log, and of memory, that hostile connections can take in a second
 LINGER_MS = 1_000  # how long a closed connection may take to take its last bytes
 
 
@@ -223,6 +224,8 @@ class Clients:
     def complain_of(self, reason: str) -> None:
         """A connection could not be served; the operator hears of it, but not of each by itself."""
         self.refused += 1
+        if len(self._refused) >= REASONS_PER_COMPLAINT and reason not in self._refused:
+            reason = "other reasons"
         self._refused[reason] += 1
 
     def introduce(self, connection: "ClientConnection", proved: tuple[Identity, ...]) -> None:
