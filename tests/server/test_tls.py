@@ -34,11 +34,13 @@ class Certificates:
     def __init__(self, directory: Path) -> None:
         self._authority = trustme.CA(organization_name="tests", key_type=trustme.KeyType.ECDSA)
         server = self._authority.issue_cert("localhost")
+        self.client_pem = directory / "client.pem"
         self.client = self._authority.issue_cert("client.example", common_name="client", organization_name="A, B & Co")
         self.cert, self.key, self.ca = directory / "server.pem", directory / "server.key", directory / "ca.pem"
         self._authority.cert_pem.write_to_path(str(self.ca))
         server.private_key_pem.write_to_path(str(self.key))
         server.cert_chain_pems[0].write_to_path(str(self.cert))
+        self.client.private_key_and_cert_chain_pem.write_to_path(str(self.client_pem))
 
     def config(self, listen: Address = ANYWHERE, *, with_clients: bool = True) -> TlsConfig:
         return TlsConfig(listen, self.cert, self.key, self.ca if with_clients else None)
@@ -271,6 +273,24 @@ async def test_files_that_cannot_be_used_are_named(certificates: Certificates, t
 # ---- the whole
 
 
+def use_kazoo(port: int, certificates: Certificates) -> None:
+    """ZooKeeper's clients are served in the same way, and an ACL that names the client's certificate is theirs."""
+    kazoo = pytest.importorskip("kazoo.client", reason="kazoo is not installed: pip install 'zkensemble[bench]'")
+    security = pytest.importorskip("kazoo.security")
+    pem = str(certificates.client_pem)
+    client = kazoo.KazooClient(f"localhost:{port}", use_ssl=True, ca=str(certificates.ca), certfile=pem, keyfile=pem)
+    client.start()
+    try:
+        client.create("/mine", b"y" * 300_000, acl=[security.make_acl("auth", "", all=True)])
+        assert client.get("/mine")[0] == b"y" * 300_000
+        [acl] = client.get_acls("/mine")[0]
+        assert acl.id.scheme == "x509"
+        assert acl.id.id.startswith("CN=client,OU=Testing cert ")
+    finally:
+        client.stop()
+        client.close()
+
+
 async def test_a_server_serves_its_clients_over_tls(certificates: Certificates, tmp_path: Path) -> None:
     [port] = free_ports(1)
     files = ("--tls-cert", str(certificates.cert), "--tls-key", str(certificates.key), "--tls-ca", str(certificates.ca))
@@ -280,6 +300,7 @@ async def test_a_server_serves_its_clients_over_tls(certificates: Certificates, 
             await zk.create("/over-tls", b"x" * 500_000)
             assert len((await zk.get("/over-tls")).data) == 500_000
             assert [who.scheme for who in await zk.whoami()] == ["ip", "x509"]
+        await trio.to_thread.run_sync(use_kazoo, port, certificates)
         async with AsyncZooKeeper(server.hosts) as zk:
             assert len((await zk.get("/over-tls")).data) == 500_000
 
