@@ -209,7 +209,7 @@ PLANTS = (
     plant(
         "body-runs-on",
         "losing a lock does not cancel its body (22)",
-        100,
+        400,
         "mutual exclusion",
         (Held, "on_lost", tells_nobody),
     ),
