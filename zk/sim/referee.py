@@ -215,12 +215,12 @@ class Referee:
         alone = contest.rules.alone(basename(claim.held.path))
         self._may_hold(claim)
         before = contest.last if alone else contest.last_alone
-        if token <= before or token in contest.granted:
+        if (token <= before and token not in contest.deleted) or token in contest.granted:
             self._fail(claim, "fencing", f"its token comes after {zxid_text(max(before, token))}")
         contest.granted.add(token)
         contest.last = max(contest.last, token)
         if alone:
-            contest.last_alone = token
+            contest.last_alone = max(contest.last_alone, token)
         contest.claims[token] = claim
 
     def still(self, claim: Claim) -> None:
