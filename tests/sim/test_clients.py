@@ -200,7 +200,7 @@ def watching(history: History, *kinds: WatcherType) -> Watching:
     """SESSION, come back with these watches on /a."""
     lists = {WatcherType.DATA: "data", WatcherType.PERSISTENT: "persistent", WatcherType.RECURSIVE: "recursive"}
     made = Watching(history.ledger, SESSION, fail)
-    made.connected(history.zxid)
+    made.connected(history.zxid, SESSION)
     made.set_again(SetWatches(history.zxid, **{lists[kind]: ("/a",) for kind in kinds}), history.zxid)
     return made
 

@@ -58,6 +58,7 @@ class SimClient:
         self.name = f"client {number}"
         self.answered_us = 0
         self.mortal = number == 0  # may go away for ever
+        self._may_read_only = number % 2 == 1
         self.gone = False
         self.silent_since_us = 0
         self._links = links
@@ -78,7 +79,7 @@ class SimClient:
         self._soon()
 
     def _begin_session(self) -> None:
-        self._session = SimSession(self.world, self._witness, self.name, TIMEOUT_MS)
+        self._session = SimSession(self.world, self._witness, self.name, TIMEOUT_MS, self._may_read_only)
         self._walk: Walk | None = None
         self._ghost = None
         self._wishes.begin_session()
@@ -144,7 +145,7 @@ class SimClient:
     def _leave(self, quietly: bool = False) -> None:
         """Go; `quietly`: the server does not learn of it."""
         assert self._link is not None
-        if quietly and self._ready:
+        if quietly and self._ready and not self._session.read_only:
             self._ghost = Ghost(self.world, self._link, self.name)
         else:
             self._link.break_off()
@@ -175,6 +176,14 @@ class SimClient:
             self._haunt(self._ghost, reply.zxid)
             self._ghost = None
 
+    def _attached_read_only(self, reply: Reply, body: ConnectReply) -> None:
+        """Read on, and keep what was sent elsewhere: it may have been done, and would be refused here."""
+        self.world.counters["read-only connections"] += 1
+        self._session.attached_read_only(reply, body)
+        self._ready = True
+        for again in self._session.to_watch_again():
+            self._ask(again)
+
     def _haunt(self, ghost: Ghost, zxid: Zxid) -> None:
         """The connection left behind tries one more read and one more write: the session is here now."""
         self._xid += 2
@@ -191,6 +200,8 @@ class SimClient:
         if not self.world.wants():
             return
         request = wish.request
+        if isinstance(request, AddAuth) and self._session.read_only:
+            return  # which would be a matter of the connection, and no write
         if self._walk is not None and self._walk.request is not None:
             if not any(asked.call.request is self._walk.request for asked in self._asked):
                 self._ask(self._walk.request)
@@ -244,16 +255,23 @@ class SimClient:
                 self._end_session()
             return  # the connection is about to end
         if isinstance(request, Connect):
-            if isinstance(body, ConnectReply):
+            if isinstance(body, ConnectReply) and body.read_only:
+                self._attached_read_only(reply, body)
+            elif isinstance(body, ConnectReply):
                 self._attached(link, reply, body)
             elif not isinstance(body, ThrottledError):
                 session.fail("sessions", f"to connect is answered {body!r}")
+        elif asked.call.xid in session.writes and session.read_only:
+            session.write_refused_for_want_of_quorum(asked.call.xid, reply)
+            self.world.counters["writes refused read-only"] += 1
         elif asked.call.xid in session.writes:
             session.write_answered(asked.call.xid, reply)
         else:
             session.read_answered(asked, reply)
             self._learn(request, reply)
-        if session.id and isinstance(request, Connect | Ping) and not isinstance(body, APIError):
+            self.world.counters["reads without a quorum"] += session.read_only
+        proves = isinstance(request, Connect | Ping) and not isinstance(body, APIError) and not session.read_only
+        if session.id and proves:
             self._witness.heard(session.id, TIMEOUT_MS, asked.sent_us)
         if isinstance(request, CloseSession) and not isinstance(body, APIError):
             self._end_session()

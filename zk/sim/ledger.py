@@ -39,6 +39,9 @@ from zk.sim.timelines import SetTimeline, Timeline
 from zk.tree.changes import Change
 from zk.tree.store import first_znodes
 
+NOBODY = SessionId(0)
+"""Who has no session, or proves none."""
+
 
 @dataclass(slots=True)
 class Standing:
@@ -80,7 +83,8 @@ class Ledger:
         self._children["/"] = SetTimeline(("zookeeper",))
         self._children["/zookeeper"] = SetTimeline(("quota", "config"))
         self._owned: defaultdict[SessionId, SetTimeline] = defaultdict(SetTimeline)
-        self._identities: dict[SessionId, Timeline[tuple[Identity, ...]]] = {}
+        self._identities: dict[SessionId, Timeline[tuple[Identity, ...]]] = {NOBODY: Timeline(())}
+        self._alive: dict[SessionId, Timeline[bool]] = {NOBODY: Timeline(False)}
 
     # ---- what was when
 
@@ -98,6 +102,9 @@ class Ledger:
 
     def identities_at(self, session: SessionId, zxid: Zxid) -> tuple[Identity, ...]:
         return self._identities[session].at(zxid)
+
+    def alive_at(self, session: SessionId, zxid: Zxid) -> bool:
+        return session in self._alive and self._alive[session].at(zxid)
 
     def below_at(self, path: str, zxid: Zxid) -> int:
         """How many nodes there were below `path`."""
@@ -174,6 +181,8 @@ class Ledger:
                     request.secret, request.timeout_ms, request.identities, draft.zxid
                 )
                 self._identities[request.session_id] = Timeline(request.identities)
+                alive = self._alive[request.session_id] = Timeline(False)
+                alive.note(draft.zxid, True)
                 return ConnectReply(request.session_id, request.secret, request.timeout_ms)
             case AttachSession():
                 who = self.sessions.get(request.session_id)
@@ -232,6 +241,7 @@ class Ledger:
         for path in sorted(self._owned[session].now):
             draft.remove(path)
         del self.sessions[session]
+        self._alive[session].note(draft.zxid, False)
         if self.bringing is not None and self.bringing.session == session:
             self.bringing = None
         posted.closed = (session,)

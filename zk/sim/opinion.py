@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from zk.history.history import Answer, History, HistoryError, Operation
 from zk.history.linearizability import Undecided, check_linearizability
-from zk.model.errors import APIError, SessionExpiredError, SessionMovedError, ThrottledError
+from zk.model.errors import APIError, NotReadOnlyError, SessionExpiredError, SessionMovedError, ThrottledError
 from zk.model.replies import MultiReply, Reply
 from zk.model.requests import Call, Check, Create, Delete, Exists, GetData, Multi, SetData
 from zk.sim.clients import SimClient
@@ -45,7 +45,7 @@ class SecondOpinion:
         if not isinstance(caller, SimClient) or isinstance(reply.body, SessionExpiredError | SessionMovedError):
             return
         asked = self._asked.pop((caller, reply.xid), None)
-        if asked is not None and not isinstance(reply.body, ThrottledError):
+        if asked is not None and not isinstance(reply.body, ThrottledError | NotReadOnlyError):
             self._told.append(replace(asked, returned_us=self.world.now_us, answer=Answer(reply.zxid, reply.body)))
 
     def check(self) -> None:

@@ -325,10 +325,15 @@ class Scenario:
 
     # ---- clients
 
-    def client(self, at: ServerId | None = None, timeout_ms: int = 2_000) -> ScenarioClient:
-        """A client with a new session, connected to the server `at`, else to the leader."""
+    def client(
+        self, at: ServerId | None = None, timeout_ms: int = 2_000, may_read_only: bool = False
+    ) -> ScenarioClient:
+        """A client with a new session, connected to the server `at`, else to the leader. `may_read_only`: or without a
+        session, where there is no quorum and the server allows it."""
         server = self.leader() if at is None else at
-        client = ScenarioClient(self.world, self._links, self.witness, server, timeout_ms, self.run_until)
+        client = ScenarioClient(
+            self.world, self._links, self.witness, server, timeout_ms, self.run_until, may_read_only
+        )
         self._clients.append(client)
         self.run_until(lambda: client.connected)
         return client

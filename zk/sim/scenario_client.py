@@ -8,7 +8,7 @@ and sends again what was not answered.
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from zk.model.errors import APIError, SessionExpiredError, SessionMovedError, ThrottledError
+from zk.model.errors import APIError, NotReadOnlyError, SessionExpiredError, SessionMovedError, ThrottledError
 from zk.model.events import WatchEvent
 from zk.model.record import ServerId, SessionId, Zxid
 from zk.model.replies import Body, ConnectReply, Created, MultiReply, Reply, StatReply
@@ -80,11 +80,13 @@ class ScenarioClient:
         server: ServerId,
         timeout_ms: int,
         run_until: Callable[[Callable[[], object]], None],
+        may_read_only: bool = False,
     ) -> None:
         self.world = world
         self.session = SessionId(0)
         self.server = server
         self.connected = False
+        self.read_only = False  # the server that it is connected to has no quorum
         self.expired = False
         self.closed = False
         self.silent = False
@@ -93,6 +95,7 @@ class ScenarioClient:
         self._witness = witness
         self._timeout_ms = timeout_ms
         self._run_until = run_until
+        self._may_read_only = may_read_only
         self._secret = b""
         self._link: Link | None = None
         self._xid = 0
@@ -186,7 +189,7 @@ class ScenarioClient:
         if self._link is None:
             self._connect_later()
         else:
-            request = Connect(self.session, self._secret, self._timeout_ms, self._seen)
+            request = Connect(self.session, self._secret, self._timeout_ms, self._seen, self._may_read_only)
             self._send(Asked(Call(0, request), self.world.now_us, self._witness.acknowledged))
 
     def _connect_later(self) -> None:
@@ -217,7 +220,7 @@ class ScenarioClient:
 
     def _forget_connection(self) -> None:
         self._link = None
-        self.connected = False
+        self.connected = self.read_only = False
         self._awaited.clear()
 
     # ---- what it is told
@@ -244,13 +247,15 @@ class ScenarioClient:
         elif isinstance(body, SessionMovedError):
             pass  # the connection is about to end, and nothing was done
         elif isinstance(request, Connect):
-            if isinstance(body, ConnectReply):
+            if isinstance(body, ConnectReply) and body.read_only:
+                self._attached_read_only(reply, body)
+            elif isinstance(body, ConnectReply):
                 self._attached(body)
             elif not isinstance(body, ThrottledError):
                 self.world.fail("sessions", f"to connect is answered {body!r}")
         elif not isinstance(request, Ping):
             self._answered(asked, reply)
-        if isinstance(request, Connect | Ping) and not isinstance(body, APIError):
+        if isinstance(request, Connect | Ping) and not isinstance(body, APIError) and not self.read_only:
             self._witness.heard(self.session, self._timeout_ms, asked.sent_us)
 
     def _attached(self, reply: ConnectReply) -> None:
@@ -261,20 +266,37 @@ class ScenarioClient:
         for asked in self._calls:
             self._send(asked)
 
+    def _attached_read_only(self, reply: Reply, body: ConnectReply) -> None:
+        """(15, 27) A client that asked for it reads where there is no quorum, nothing that is older than what it has
+        seen. What it has sent elsewhere waits: it may have been done. Source: semantics of read-only mode."""
+        if not self._may_read_only or (self.session and body.session_id != self.session):
+            self.world.fail("read-only", f"asked for {self.session:#x}, got {body!r}")
+        if reply.zxid < self._seen:
+            self.world.fail("monotonic reads", f"has seen {zxid_text(self._seen)}, got {zxid_text(reply.zxid)}")
+        self.connected = self.read_only = True
+        for asked in self._calls:
+            if not isinstance(asked.call.request, _WRITES):
+                self._send(asked)
+
     def _answered(self, asked: Asked, reply: Reply) -> None:
         """(12) A write's answer is what happened. (13, 15) A session never sees time go back, or less than it asked
         for; a linearizable read, or a sync, sees every write acknowledged before its call. Source: semantics of
         sessions and reads."""
         call, request, witness = asked.call, asked.call.request, self._witness
-        assert self._calls.popleft() is asked
+        self._calls.remove(asked)
         asked.reply = reply
+        if self.read_only and not isinstance(reply.body, NotReadOnlyError):
+            self._needs_no_quorum(call)
         if isinstance(request, _WRITES):
-            if isinstance(reply.body, ThrottledError):
+            if isinstance(reply.body, ThrottledError | NotReadOnlyError):
                 witness.write_refused(self.session, call.xid)
             else:
                 witness.write_answered(self.session, call.xid, reply.zxid, reply.body)
         elif reply.zxid < self._seen:
             self.world.fail("monotonic reads", f"reads {zxid_text(reply.zxid)}, has seen {zxid_text(self._seen)}")
+        elif isinstance(reply.body, NotReadOnlyError):
+            if not self.read_only:
+                self.world.fail("read-only", f"a server with a quorum refuses {describe(request)}")
         elif reply.zxid < call.at_least:
             self.world.fail("causal reads", f"reads {zxid_text(reply.zxid)}, asked for {zxid_text(call.at_least)}")
         elif (call.linearizable or isinstance(request, Sync)) and reply.zxid < asked.acknowledged:
@@ -286,6 +308,12 @@ class ScenarioClient:
         self._seen = max(self._seen, reply.zxid)
         if isinstance(request, CloseSession) and not isinstance(reply.body, APIError):
             self.closed = True
+
+    def _needs_no_quorum(self, call: Call) -> None:
+        """(27) What only a quorum can do or tell is refused by a server without one. Source: semantics of read-only
+        mode."""
+        if isinstance(call.request, (*_WRITES, Sync)) or call.linearizable:
+            self.world.fail("read-only", f"{describe(call.request)} is answered without a quorum")
 
     def _end(self, reply: Reply) -> None:
         """The session is over; whatever was asked in it is answered so."""
@@ -306,4 +334,4 @@ class ScenarioClient:
 
     def is_served(self) -> bool:
         """Unless it has fallen silent or has ended: whether its session is attached, and every call answered."""
-        return self._over or (self.connected and not self._calls)
+        return self._over or (self.connected and not self.read_only and not self._calls)

@@ -4,7 +4,7 @@ its answers."""
 from dataclasses import dataclass
 from typing import NoReturn
 
-from zk.model.errors import ThrottledError
+from zk.model.errors import NotReadOnlyError, ThrottledError
 from zk.model.events import EventType, WatchEvent, WatchMode
 from zk.model.record import SessionId, Zxid
 from zk.model.replies import ConnectReply, Reply
@@ -13,6 +13,7 @@ from zk.model.requests import (
     Call,
     CheckWatches,
     ClientRequest,
+    CloseSession,
     Connect,
     Exists,
     GetChildren,
@@ -22,6 +23,7 @@ from zk.model.requests import (
     Sync,
     TreeRead,
 )
+from zk.sim.ledger import NOBODY
 from zk.sim.trace import describe, zxid_text
 from zk.sim.watching import PERSISTENT, RECURSIVE, Watching
 from zk.sim.witness import Witness
@@ -40,13 +42,16 @@ class Asked:
 class SimSession:
     """Begins when the client wants one; `id` is 0 until it is opened."""
 
-    def __init__(self, world: World, witness: Witness, name: str, timeout_ms: int) -> None:
+    def __init__(self, world: World, witness: Witness, name: str, timeout_ms: int, may_read_only: bool) -> None:
         self.world = world
         self.timeout_ms = timeout_ms
         self.id = SessionId(0)
+        self.read_only = False  # its server has no quorum
         self.writes: dict[int, ClientRequest] = {}  # unanswered, oldest first: they are sent again after a move
         self._witness = witness
         self._name = name
+        self._may_read_only = may_read_only
+        self._reader = NOBODY  # whom its server takes it for
         self._secret = b""
         self._seen = Zxid(0)  # the newest state that it was shown
         self._complete = Zxid(0)  # up to there it was told of everything that it watches
@@ -63,7 +68,7 @@ class SimSession:
 
     def connect(self) -> Connect:
         """What opens it, or attaches it to another connection."""
-        return Connect(self.id, self._secret, self.timeout_ms, self._seen)
+        return Connect(self.id, self._secret, self.timeout_ms, self._seen, self._may_read_only)
 
     def attached(self, reply: Reply, body: ConnectReply) -> None:
         """(15) A session gets itself back, at a server that has applied all that it was shown. Source: semantics of
@@ -79,7 +84,24 @@ class SimSession:
         if reply.zxid < self._seen:
             self.fail("monotonic reads", f"has seen {zxid_text(self._seen)}, its server {zxid_text(reply.zxid)}")
         self._secret = body.secret
-        self._watching.connected(reply.zxid)
+        self._connected(reply.zxid, self.id)
+
+    def attached_read_only(self, reply: Reply, body: ConnectReply) -> None:
+        """(15, 27) Without a quorum it gets itself back too, where all is applied that it was shown; and is who it was,
+        if that is known there. Source: semantics of read-only mode."""
+        if not self._may_read_only:
+            self.fail("read-only", "did not ask for it")
+        if body.session_id != self.id and self.id:
+            self.fail("sessions", f"is read-only as {body.session_id:#x}")
+        if reply.zxid < self._seen:
+            self.fail("monotonic reads", f"has seen {zxid_text(self._seen)}, its server {zxid_text(reply.zxid)}")
+        known = self._witness.ledger.alive_at(self.id, reply.zxid)
+        self._connected(reply.zxid, self.id if known else NOBODY, read_only=True)
+
+    def _connected(self, zxid: Zxid, reader: SessionId, read_only: bool = False) -> None:
+        self.read_only = read_only
+        self._reader = reader
+        self._watching.connected(zxid, reader)
 
     def to_watch_again(self) -> list[SetWatches | AddWatch]:
         """What sets its watches on a new connection, and continues its streams."""
@@ -119,6 +141,16 @@ class SimSession:
         self._written = reply.zxid
         self._told_up_to(reply.zxid)
 
+    def write_refused_for_want_of_quorum(self, xid: int, reply: Reply) -> None:
+        """(27) Without a quorum no write is done, now or later. Source: semantics of read-only mode."""
+        request = self.writes.pop(xid)
+        if isinstance(request, CloseSession) and not self.id:
+            return  # it has no session that could be closed
+        if not isinstance(reply.body, NotReadOnlyError):
+            self.fail("read-only", f"is answered {describe(reply.body)} to {describe(request)}")
+        self._witness.write_refused(self.id, xid)
+        self._told_up_to(reply.zxid)
+
     def _told_up_to(self, zxid: Zxid) -> None:
         """An answer shows `zxid`: whatever is watched was told up to there."""
         self._seen = max(self._seen, zxid)
@@ -131,15 +163,25 @@ class SimSession:
         call, zxid = asked.call, reply.zxid
         if zxid < self._seen:
             self.fail("monotonic reads", f"reads at {zxid_text(zxid)}, has seen {zxid_text(self._seen)}")
-        if zxid < call.at_least:
+        refused = isinstance(reply.body, NotReadOnlyError)
+        if refused and not self.read_only:
+            self.fail("read-only", f"is refused {describe(call)} by a server with a quorum")
+        if zxid < call.at_least and not refused:
             self.fail("causal reads", f"reads at {zxid_text(zxid)}, asked for {zxid_text(call.at_least)}")
-        if (call.linearizable or isinstance(call.request, Sync)) and zxid < asked.acknowledged:
+        if (call.linearizable or isinstance(call.request, Sync)) and zxid < asked.acknowledged and not refused:
             self.fail(
                 "linearizable reads",
                 f"{describe(call.request)} sees {zxid_text(zxid)}; {zxid_text(asked.acknowledged)} was acknowledged",
             )
         self._told_up_to(zxid)
-        self._shown(call.request, reply)
+        if self.read_only and refused != self._needs_quorum(call, zxid):
+            self.fail("read-only", f"is answered {describe(reply.body)} to {describe(call)}")
+        if not refused:
+            self._shown(call.request, reply)
+
+    def _needs_quorum(self, call: Call, zxid: Zxid) -> bool:
+        """(27) What only a quorum can tell, a server without one does not say. Source: semantics of read-only mode."""
+        return call.linearizable or isinstance(call.request, Sync) or call.at_least > zxid
 
     def _shown(self, request: ClientRequest, reply: Reply) -> None:
         zxid, body = reply.zxid, reply.body
@@ -153,7 +195,7 @@ class SimSession:
             case RemoveWatches() | CheckWatches():
                 self._watching.removed(request, body)
             case _ if isinstance(request, TreeRead):
-                self._witness.read_answered(self.id, request, zxid, body)
+                self._witness.read_answered(self._reader, request, zxid, body)
                 if isinstance(request, GetData | Exists | GetChildren) and request.watch:
                     self._watching.read(request, body)
 

@@ -154,6 +154,8 @@ def _play_service(plan: Plan, world: World) -> None:
     common = ReplicaConfig(
         stage.config(stage.voters[0]),
         limits=Limits(session_timeout_ms_min=TIMEOUT_MS, history_changes_max=random.choice((20, 200, 100_000))),
+        read_only_mode=True,
+        leaderless_ms_max=100 if plan.seed % 4 == 1 else 1_500,  # so short, now and then, that clients are read-only
         reap_interval_ms=random.choice((50, 400)),
         snapshot_every_txns=random.choice((50, 300, 100_000)),
         digest_every_txns=16,

@@ -50,8 +50,10 @@ class Watching:
         self._due: deque[WatchEvent] = deque()
         self._may_resync = ""  # the path of a stream whose beginning may be RESYNC
 
-    def connected(self, zxid: Zxid) -> None:
-        """A new connection, at a server that had applied `zxid`: no watch is in force."""
+    def connected(self, zxid: Zxid, session: SessionId) -> None:
+        """A new connection, at a server that had applied `zxid` and knows its client as `session`: no watch is in
+        force."""
+        self._session = session
         self._in_force.clear()
         self._due.clear()
         self._may_resync = ""

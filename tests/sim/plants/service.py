@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 
 from zk.broadcast import engine
-from zk.model.acl import Acl
+from zk.model.acl import Acl, Identity
 from zk.model.errors import APIError, ThrottledError
 from zk.model.peering import Heard
 from zk.model.record import ConnectionId, ServerId, SessionId, Zxid
@@ -13,10 +13,12 @@ from zk.model.replies import Body
 from zk.model.requests import AttachSession, Call, Connect, OpenSession, Ping, Sync, TreeRead, Txn
 from zk.model.session import Session
 from zk.model.znode import Znode
+from zk.replica import clients
 from zk.replica.client import ANY_ZXID, Client, Pending
 from zk.replica.clients import Clients
 from zk.replica.clocks import SessionClocks
 from zk.replica.events import SendPeer
+from zk.replica.readonly import check_served, session_for
 from zk.replica.reads import LinearizableReads
 from zk.replica.replica import Replica
 from zk.sim import Plant
@@ -35,6 +37,26 @@ received = Clients.received
 replace_tree = Clients.replace_tree
 take_confirmed = Clients._take_confirmed
 take_read = Clients._take_read
+
+
+# ---- read-only mode
+
+
+def takes_its_own_state_for_the_newest(call: Call, applied: Zxid) -> None:
+    """A server without a quorum answers linearizable reads."""
+    check_served(replace(call, linearizable=False), applied)
+
+
+def forgets_what_was_seen(
+    request: Connect,
+    known: Session | None,
+    connection: Sequence[Identity],
+    new: tuple[SessionId, bytes],
+    timeout_ms: int,
+    applied: Zxid,
+) -> tuple[SessionId, Session]:
+    """Whatever the client has seen elsewhere, this server has something to show."""
+    return session_for(replace(request, last_zxid=Zxid(0)), known, connection, new, timeout_ms, applied)
 
 
 # ---- the order of answers
@@ -167,6 +189,20 @@ def plant(name: str, what: str, invariants: str, seeds: int, *changes: tuple[obj
 
 
 PLANTS = (
+    plant(
+        "linearizable-without-a-quorum",
+        "a read-only server answers linearizable reads by what it has",
+        "read-only",
+        10,
+        (clients, "check_served", takes_its_own_state_for_the_newest),
+    ),
+    plant(
+        "read-only-behind-its-client",
+        "a read-only server shows a client older state than it has seen",
+        "monotonic reads",
+        0,  # who has seen more was with the majority, and seldom leaves it
+        (clients, "session_for", forgets_what_was_seen),
+    ),
     plant(
         "watch-after-the-reply",
         "a client is answered before it is told of the change that its own write made",

@@ -53,8 +53,27 @@ def a_ping_that_the_leader_never_heard_of_is_not_answered() -> None:
         s.run_ms(4_000)
 
 
+def read_only_mode(config: ReplicaConfig) -> ReplicaConfig:
+    return replace(config, read_only_mode=True)
+
+
+def a_minority_shows_nothing_to_who_has_seen_more() -> None:
+    with Scenario(tune=read_only_mode) as s:
+        client = s.client(at=THREE, timeout_ms=10_000, may_read_only=True)
+        client.create("/n", b"1")
+        client.sync()
+        s.isolate(ONE)
+        client.set("/n", b"2")
+        client.move(ONE)
+        s.run_ms(4_000)
+        assert not client.connected
+        client.move(TWO)
+        assert client.get("/n").data == b"2"
+
+
 STORIES: Mapping[str, Sequence[Story]] = {
     "watch-across-a-snapshot": (a_server_that_installs_a_snapshot_sends_its_clients_away,),
     "expired-by-a-pause": (a_server_that_did_not_run_takes_nobody_for_silent,),
+    "read-only-behind-its-client": (a_minority_shows_nothing_to_who_has_seen_more,),
     "ping-answered-locally": (a_ping_that_the_leader_never_heard_of_is_not_answered,),
 }
