@@ -83,7 +83,7 @@ class LoopThread:
         self._selector = DefaultSelector()
         self.loop: asyncio.AbstractEventLoop = asyncio.SelectorEventLoop(self._selector)
         self._inbox: deque[tuple[Callable[[], object], Driver | None]] = deque()
-        self._woken = False
+        self._woken = True  # by its beginning
         self._context = Context()
         self._thread = threading.Thread(target=self._run, name="zkclient", daemon=True)
         self._thread.start()
@@ -134,6 +134,7 @@ class LoopThread:
 
     async def _serve(self) -> None:
         self._context = copy_context()  # in which anyio knows on which event loop it is
+        self._empty_inbox()
         await self.loop.create_future()
 
     def _empty_inbox(self) -> None:

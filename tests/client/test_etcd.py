@@ -18,6 +18,7 @@ from zkclient import (
     ZooKeeper,
 )
 from zkclient.etcd import Client, KeyValue, Response
+from zkclient.testing import EmbeddedServer
 
 from zk.server.testing import ServerProcess
 
@@ -220,6 +221,20 @@ client.put('/s/2', 'x', lease=client.lease(1000))
             assert [next(events).type for _ in range(2)] == [EventType.CREATED, EventType.DELETED]
             assert time.monotonic() - started < 10
         client.put("/s/2", "taken over")
+
+
+def test_a_lease_whose_session_is_over_has_no_successor() -> None:
+    with EmbeddedServer() as server, Client(hosts=server.hosts) as client:
+        with client.lease(60) as lease:
+            client.put("/s/1", "x", lease=lease)
+            with client.watch("/s/1") as events:
+                server.expire(lease.id)
+                assert next(events).type is EventType.DELETED
+            for use in (lease.refresh, lambda: client.put("/s/1", "x", lease=lease)):
+                with pytest.raises(SessionExpiredError, match="the lease is over"):
+                    use()
+            assert (lease.over, lease.remaining_ttl, found(client, "/s/1")) == (True, 0, None)
+        client.put("/s/1", "x")
 
 
 def test_a_forked_child_can_not_use_its_parents_lease(own_server: ServerProcess) -> None:

@@ -3,6 +3,7 @@
 Programs run as such, with every warning an error: what they print on stderr is what they complain about.
 """
 
+import asyncio
 import os
 import re
 import signal
@@ -19,6 +20,7 @@ import anyio
 import pytest
 from anyio.abc import ByteStream
 from zkclient import ClientClosedError, ConnectionLossError, State, ZooKeeper
+from zkclient.threads import LoopThread
 
 from zk.server.testing import ServerProcess, free_ports, start_server
 
@@ -418,3 +420,23 @@ def test_a_program_ends_in_time_although_the_servers_are_gone(tmp_path: Path) ->
     for number in (signal.SIGSTOP, signal.SIGKILL):
         with start_server(tmp_path / number.name) as gone:
             run(program, str(gone.pid), str(gone.address), str(int(number)), within=6)
+
+
+def test_callbacks_in_the_loop_know_it_from_the_first_one_on() -> None:
+    """What a thread asked for before the loop ran is no exception."""
+
+    async def scope_of_a_callback() -> object:
+        loop = asyncio.get_running_loop()
+        made: asyncio.Future[object] = loop.create_future()
+
+        def make() -> None:
+            try:
+                made.set_result(anyio.CancelScope())
+            except Exception as error:
+                made.set_exception(error)
+
+        loop.call_soon(make)
+        return await made
+
+    for _ in range(10):
+        assert isinstance(LoopThread().run(scope_of_a_callback()), anyio.CancelScope)
