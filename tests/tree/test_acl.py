@@ -146,6 +146,7 @@ def test_a_created_node_has_the_expanded_acl(driver: TreeDriver) -> None:
         (Acl(1, "x509", "CN=you"), X509, False),
         (Acl(1, "sasl", "me"), SASL, True),
         (Acl(1, "sasl", "you"), SASL, False),
+        (Acl(1, "sasl", "you"), Identity("sasl", "super"), False),
         (Acl(0, "digest", "nobody:x"), SUPER, True),
         (Acl(0, "digest", "nobody:x"), ME, False),
     ],
