@@ -52,6 +52,7 @@ SERVICE = (
     "container reaped",
     "ttl node reaped",
     "reap void",
+    "members named",
     "watches set again",
     "watch events",
     "streams continued",

@@ -163,7 +163,7 @@ def _play_service(plan: Plan, world: World) -> None:
     )
 
     def build(node: Node[ReplicaServer], recovered: Recovered, state: Sequence[bytes] | None) -> ReplicaServer:
-        config = replace(common, zab=stage.config(node.server))
+        config = replace(common, zab=stage.config(node.server), members=_members(stage.voters, node.incarnation))
         return ReplicaServer(config, recovered, state, random, node.now_ms, node.wall_ms, checks, witness)
 
     nodes = stage.add_nodes(build)
@@ -183,13 +183,20 @@ def _play_service(plan: Plan, world: World) -> None:
         recipes.rest()
         end = checks.history[-1][0]
         world.run(world.now_us + PROBE_MS * MS)
-        the_leader(world, nodes)
+        leader = the_leader(world, nodes)
+        witness.members_are_named(_members(stage.voters, leader.incarnation))
         everyone_is_at_the_end(world, nodes, end)
         for node in nodes:
             assert node.machine is not None
             witness.equal_states(node.server, node.machine.replica.tree)
             witness.no_ephemeral_outlives_its_session(node.server, node.machine.replica.tree)
     opinion.check()
+
+
+def _members(voters: Sequence[ServerId], incarnation: int) -> tuple[str, ...]:
+    """As a server's configuration names them; every other time that it starts they have other ports."""
+    port = 2888 + incarnation % 2
+    return tuple(f"server.{voter}=host-{voter}:{port}:3888:participant" for voter in voters)
 
 
 def _options(random: Random) -> Options:

@@ -14,7 +14,7 @@ from zk.model.acl import Acl, Identity
 from zk.model.errors import APIError, NoAuthError, QuotaExceededError, SessionExpiredError, SessionMovedError
 from zk.model.record import Epoch, SessionId, Zxid, counter_of, epoch_of
 from zk.model.replies import DONE, Body
-from zk.model.requests import CloseSession, Create, CreateMode, ExpireSession, Multi, Reap, TreeRead, Txn
+from zk.model.requests import CloseSession, Create, CreateMode, ExpireSession, Multi, NameMembers, Reap, TreeRead, Txn
 from zk.model.session import Session
 from zk.model.znode import Znode
 from zk.sim.answers import Answers, agrees
@@ -83,6 +83,11 @@ class Witness:
         """A leader begins to serve."""
         self._led_us[epoch] = self.world.now_us
 
+    def members_are_named(self, members: tuple[str, ...]) -> None:
+        """(28) /zookeeper/config says what the leader's configuration says. Source: semantics of the data model."""
+        if self.tree.members != members:
+            self.world.fail("members", f"the leader's configuration has {members}, the tree {self.tree.members}")
+
     def _count(self, txn: Txn, posted: Posted) -> None:
         counters = self.world.counters
         request, outcome = txn.request, posted.outcome
@@ -100,6 +105,8 @@ class Witness:
             gone = self.ledger.node_at(request.path, Zxid(posted.zxid - 1))
             kind = "container" if gone is not None and gone.mode is CreateMode.CONTAINER else "ttl node"
             counters["reap void" if _failed(posted) else f"{kind} reaped"] += 1
+        elif isinstance(request, NameMembers):
+            counters["members named"] += 1
         elif isinstance(request, ExpireSession):
             counters["expiries" if posted.closed else "expiry void"] += 1
 

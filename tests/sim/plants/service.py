@@ -32,6 +32,7 @@ attach = Clients._attach
 clocks_init = SessionClocks.__init__
 confirmed = LinearizableReads.confirmed
 deliver = Replica._deliver
+name_members = Replica._name_members
 queue_read = Clients._queue_read
 received = Clients.received
 replace_tree = Clients.replace_tree
@@ -164,6 +165,15 @@ def keeps_watching(self: Clients, tree: Tree, zxid: Zxid) -> None:
     self._by_connection = clients
     for client in clients.values():
         client.session = tree.sessions.get(client.session_id)
+
+
+# ---- /zookeeper/config
+
+
+def names_them_once_for_all(self: Replica) -> None:
+    """What stands there stands there."""
+    if not self.tree.members:
+        name_members(self)
 
 
 # ---- time
@@ -315,6 +325,13 @@ PLANTS = (
         "watches",
         0,
         (Clients, "replace_tree", keeps_watching),
+    ),
+    plant(
+        "members-of-yesterday",
+        "a leader leaves in /zookeeper/config what another one's configuration said",
+        "members",
+        20,
+        (Replica, "_name_members", names_them_once_for_all),
     ),
     plant(
         "ttl-by-local-clock",
