@@ -13,7 +13,8 @@ from zk.model.record import ConnectionId, Zxid
 from zk.model.replies import Body, PathsReply
 from zk.model.requests import Call, Exists, Ping
 from zk.replica.events import ClientDisconnected, ClientReceived
-from zk.server.clients import CALLS_PER_ROUND, CALLS_PER_TURN, LINGER_MS, REASONS_PER_COMPLAINT
+from zk.server.clients import CALLS_PER_ROUND, LINGER_MS, REASONS_PER_COMPLAINT
+from zk.server.connection import CALLS_PER_TURN
 from zk.server.listener import ACCEPT_PAUSE_MS
 
 if TYPE_CHECKING:
@@ -204,6 +205,7 @@ async def test_the_operator_hears_of_refusals_by_their_reasons_and_of_so_many_on
     open_edge: "OpenEdge", caplog: pytest.LogCaptureFixture
 ) -> None:
     async with open_edge() as edge:
+        await edge.settled()
         for number in range(REASONS_PER_COMPLAINT + 5):
             edge.clients.complain_of(f"reason {number}")
             edge.clients.complain_of("reason 0")

@@ -20,8 +20,9 @@ from zk.broadcast.engine import Role
 from zk.model import requests
 from zk.model.record import SessionId
 from zk.replica.replica import Replica
-from zk.server.clients import ClientConnection, Clients
+from zk.server.clients import Clients
 from zk.server.config import ServerConfig
+from zk.server.connection import ClientConnection
 from zk.server.peers import Peers
 from zk.server.poller import READ, WRITE
 from zk.server.runtime import monotonic_ms, wall_ms
