@@ -338,10 +338,11 @@ class Scenario:
         self.run_until(lambda: client.connected)
         return client
 
-    def app(self, at: ServerId | None = None, timeout_ms: int = 2_000) -> ScenarioApp:
-        """A process with a production client, connected to the server `at`, else to any."""
+    def app(self, at: ServerId | None = None, timeout_ms: int = 2_000, read_only: bool = False) -> ScenarioApp:
+        """A process with a production client, connected to the server `at`, else to any. `read_only`: it may also be to
+        one without a quorum."""
         servers = self.servers if at is None else (at,)
-        app = ScenarioApp(self.world, self._links, servers, self._referee, timeout_ms, self.run_until)
+        app = ScenarioApp(self.world, self._links, servers, self._referee, timeout_ms, self.run_until, read_only)
         self._apps.append(app)
         return app
 

@@ -52,6 +52,7 @@ class ScenarioApp:
         referee: Referee,
         timeout_ms: int,
         run_until: Callable[[Callable[[], object]], None],
+        read_only: bool = False,
     ) -> None:
         self.on_answer: Callable[[Call, Reply], object] = lambda call, reply: None
         """Called before the process is given an answer."""
@@ -63,6 +64,7 @@ class ScenarioApp:
         self.zk = AsyncZooKeeper(
             ",".join(f"{host_of(server)}:{PORT}" for server in servers),
             session_timeout_ms=timeout_ms,
+            read_only=read_only,
             connect=self._line.connect,
             chance=Random(0),
         )
