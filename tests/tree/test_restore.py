@@ -15,12 +15,13 @@ from zk.model.errors import (
 )
 from zk.model.events import EventType
 from zk.model.limits import RESTORED_EPOCH_MAX
+from zk.model.paths import RESERVED
 from zk.model.record import SessionId, Zxid, make_zxid
 from zk.model.replies import DONE, Created
 from zk.model.requests import BeginRestore, Create, CreateMode, FinishRestore, GetChildren, Restore, SetAcl, SetData
 from zk.model.znode import Znode
 from zk.tree.changes import Change
-from zk.tree.digest import combined, restoration_hash, znodes_sum
+from zk.tree.digest import combined, restoration_hash, restored_hash, znodes_sum
 from zk.tree.testing import Caller, TreeDriver
 from zk.tree.tree import Applied, Tree
 from zk.wire import snapshot
@@ -70,10 +71,8 @@ def test_nothing_is_seen_before_the_end_and_then_all_of_it(client: Caller, drive
     bring(client, TREE)
     assert driver.tree.znodes == before
     assert client.do(FinishRestore(len(TREE))) == DONE
-    seen = driver.tree.zxid  # who watches their children, and was away, is to see that there are others
     assert driver.tree.znodes == {
         **TREE,
-        "/": replace(TREE["/"], pzxid=seen),
         "/zookeeper": replace(TREE["/zookeeper"], num_children=2),  # this service has a node of its own there
         "/zookeeper/config": before["/zookeeper/config"],
     }
@@ -132,7 +131,8 @@ def test_what_tells_of_this_ensemble_stays_as_it_is(client: Caller, driver: Tree
     bring(client, tree)
     client.do(FinishRestore(len(tree)))
     assert driver.tree.znodes["/zookeeper/config"] == before
-    assert driver.tree.digest() == combined(znodes_sum(driver.tree.znodes), driver.tree.sessions.values())
+    hashed = restored_hash(driver.tree.zxid)
+    assert driver.tree.digest() == combined(znodes_sum(driver.tree.znodes), driver.tree.sessions.values(), hashed)
 
 
 def test_a_node_may_be_brought_again_and_taken_back(client: Caller, driver: TreeDriver) -> None:
@@ -264,7 +264,21 @@ def test_it_is_in_snapshots_and_digests(client: Caller, driver: TreeDriver) -> N
         client.do(Restore((("/app", after),)))
         client.do(FinishRestore(len(TREE) - 1))
     assert (again.image(), again.digest()) == (tree.image(), tree.digest())
-    assert tree.digest() == combined(znodes_sum(tree.znodes), tree.sessions.values())
+    assert tree.digest() == combined(znodes_sum(tree.znodes), tree.sessions.values(), restored_hash(tree.zxid))
+
+
+def test_who_compares_zxids_with_older_ones_sees_that_the_reserved_nodes_changed(
+    client: Caller, driver: TreeDriver
+) -> None:
+    before = driver.tree.zxid
+    bring(client, TREE)
+    client.do(FinishRestore(len(TREE)))
+    at = driver.tree.zxid
+    for tree in (driver.tree, Tree(snapshot.load(list(snapshot.chunks(driver.tree.image()))))):
+        assert tree.znodes_since(at) == tree.znodes
+        changed = {path: (znode.mzxid, znode.pzxid) for path, znode in tree.znodes_since(before).items()}
+        same = {path: (znode.mzxid, znode.pzxid) for path, znode in tree.znodes.items()}
+        assert changed == {**same, **dict.fromkeys(RESERVED, (at, at))}
 
 
 def test_the_names_are_taken_from_then_on(client: Caller) -> None:

@@ -630,7 +630,7 @@ class Clients:
                     self.watches.check(connection, request.path, request.type)
                     return DONE
                 case SetWatches():
-                    znodes = self.tree.znodes
+                    znodes = self.tree.znodes_since(request.since)
                     client.later += self.watches.set_again(connection, request, znodes, self.applied, self._may_read)
                     return DONE
                 case Malformed():

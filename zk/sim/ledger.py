@@ -77,6 +77,7 @@ class Ledger:
         self.znodes: dict[str, Znode] = first_znodes()
         self.sessions: dict[SessionId, Standing] = {}
         self.bringing: Bringing | None = None
+        self.restored = Zxid(0)
         self.changes: list[tuple[Zxid, tuple[Change, ...]]] = []
         self._nodes: dict[str, Timeline[Znode | None]] = {path: Timeline(node) for path, node in self.znodes.items()}
         self._children: defaultdict[str, SetTimeline] = defaultdict(SetTimeline)
@@ -226,7 +227,7 @@ class Ledger:
             case FinishRestore():
                 outcome = finish(draft, txn.request, txn.session_id, self.bringing, self.znodes)
                 if outcome is DONE:
-                    self.bringing = None
+                    self.bringing, self.restored = None, draft.zxid
                 return outcome
             case CloseSession():
                 return self._end(draft, txn.session_id, posted)

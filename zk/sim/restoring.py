@@ -95,10 +95,7 @@ def finish(
         count = sum(paths.parent(other) == path != other for other in after)
         after[path] = replace(after[path], num_children=count)
     for path in sorted(paths.RESERVED):
-        if any(paths.parent(other) == path != other and other not in znodes for other in after):
-            after[path] = replace(after[path], pzxid=draft.zxid)
         if after[path].data != znodes[path].data:
-            after[path] = replace(after[path], mzxid=draft.zxid)
             draft.changes.append(Change(EventType.DATA_CHANGED, path, draft.zxid, after[path].acl))
     for path, node in after.items():
         if path not in znodes:

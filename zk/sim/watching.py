@@ -210,6 +210,8 @@ class Watching:
             return None if node is None else WatchEvent(EventType.CREATED, path, node.czxid)
         if node is None:
             return WatchEvent(EventType.DELETED, path, zxid)
-        if kind is CHILD:
-            return WatchEvent(EventType.CHILDREN_CHANGED, path, node.pzxid) if node.pzxid > since else None
-        return WatchEvent(EventType.DATA_CHANGED, path, node.mzxid) if node.mzxid > since else None
+        changed = node.pzxid if kind is CHILD else node.mzxid
+        if path in paths.RESERVED and since < self._ledger.restored <= zxid:
+            changed = max(changed, self._ledger.restored)  # it was replaced by a node with older zxids
+        kind_of_event = EventType.CHILDREN_CHANGED if kind is CHILD else EventType.DATA_CHANGED
+        return WatchEvent(kind_of_event, path, changed) if changed > since else None

@@ -88,8 +88,13 @@ def restoration_hash(session_id: SessionId, last_zxid: Zxid, znodes: int) -> int
     return _hash(b"restoration" + _RESTORATION.pack(session_id, last_zxid) + znodes.to_bytes(16, "big"))
 
 
+def restored_hash(zxid: Zxid) -> int:
+    """When a tree was brought here; nothing, if that never was."""
+    return _hash(b"restored" + zxid.to_bytes(8, "big")) if zxid else 0
+
+
 def combined(znodes: int, sessions: Iterable[Session], restoration: int = 0) -> str:
-    """The digest as text: the znodes' sum, all the sessions, and the hash of what is being brought."""
+    """The digest as text: the znodes' sum, all the sessions, and the hashes of what is being, or was, brought."""
     return f"{(znodes + sum(map(session_hash, sessions)) + restoration) % _MODULUS:032x}"
 
 

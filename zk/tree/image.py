@@ -31,3 +31,4 @@ class Image:
     sessions: Mapping[SessionId, Session]
     znodes_sum: int
     brought: Brought | None = None
+    restored: Zxid = Zxid(0)

@@ -70,7 +70,7 @@ def finish_restore(store: Store, request: FinishRestore, session: Session) -> Do
         raise BadArgumentsError(
             path, f"its num_children is {brought.znodes[path].num_children}, and {found} children were brought"
         )
-    store.restoration = None
+    store.restoration, store.restored = None, store.zxid
     _let_be_seen(store, brought)
     return DONE
 
@@ -122,18 +122,12 @@ def _let_be_seen(store: Store, brought: Restoration) -> None:
     for path, znode in own.items():
         if path != _CONFIG:
             old = store.znodes[path]
-            changed = znode.data != old.data
-            store.replace(path, old, replace(znode, mzxid=store.zxid) if changed else znode)
-            if changed:
+            store.replace(path, old, znode)
+            if znode.data != old.data:
                 store.changes.append(Change(EventType.DATA_CHANGED, path, store.zxid, znode.acl))
     for path in ("/", "/zookeeper"):  # they may have other children here than where the tree comes from
         znode = store.znodes[path]
         store.replace(path, znode, replace(znode, num_children=len(store.children[path])))
-    for path in sorted(
-        RESERVED & {parent(path) for path in brought.znodes}
-    ):  # for who watches it, and is away just now
-        znode = store.znodes[path]
-        store.replace(path, znode, replace(znode, pzxid=store.zxid))
     for path, znode in brought.znodes.items():
         above = store.znodes[parent(path)].acl
         store.changes.append(Change(EventType.CREATED, path, store.zxid, znode.acl, above))

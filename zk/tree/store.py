@@ -24,6 +24,7 @@ from zk.tree.restoration import Restoration
 
 _INTERNED_ACLS_MAX = 10_000  # an economy only: beyond it the table starts anew
 _SORTED_LISTS_MAX = 1_000  # likewise
+_NEVER = Zxid(0)
 
 
 def _first_znode(acl: tuple[Acl, ...], num_children: int) -> Znode:
@@ -57,6 +58,7 @@ class Store:
         "quotas",
         "reap_index",
         "restoration",
+        "restored",
         "sessions",
         "sum",
         "time_ms",
@@ -72,6 +74,7 @@ class Store:
         sessions: dict[SessionId, Session],
         settled_sum: int,
         restoration: Restoration | None = None,
+        restored: Zxid = _NEVER,
     ) -> None:
         self.begin(zxid, time_ms)
         self.znodes = znodes
@@ -81,6 +84,7 @@ class Store:
         self.reap_index = ReapIndex()
         self.sum = ZnodesSum(settled_sum, sum(len(path) + len(znode.data) for path, znode in znodes.items()))
         self.restoration = restoration
+        self.restored = restored  # when a tree was brought here, which replaced the reserved nodes; 0: never
         self._sorted: dict[str, list[str]] = {}
         self._journal: list[tuple[str, Znode | None]] | None = None
         self._acls: dict[tuple[Acl, ...], tuple[Acl, ...]] = {}

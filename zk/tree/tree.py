@@ -5,9 +5,12 @@ Applying is a pure function of the state and the transaction: no clock, no chanc
 result like any other. Read on in writes.py, sessions.py and reads.py; how the znodes are kept stands in store.py.
 """
 
+from collections import ChainMap
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from zk.model import paths
 from zk.model.acl import Identity
 from zk.model.errors import APIError, RuntimeInconsistencyError, SessionExpiredError, SessionMovedError
 from zk.model.limits import STORED_ANSWERS_PER_SESSION_MAX
@@ -92,7 +95,9 @@ class Tree:
         self.znodes: dict[str, Znode] = dict(image.znodes)
         self.sessions: dict[SessionId, Session] = {key: session.copy() for key, session in image.sessions.items()}
         restoration = None if image.brought is None else Restoration(image.brought)
-        self._store = Store(image.zxid, image.time_ms, self.znodes, self.sessions, image.znodes_sum, restoration)
+        self._store = Store(
+            image.zxid, image.time_ms, self.znodes, self.sessions, image.znodes_sum, restoration, image.restored
+        )
 
     @property
     def zxid(self) -> Zxid:
@@ -166,6 +171,19 @@ class Tree:
         """Containers that had children and are empty, TTL nodes that are due: what a leader may propose to Reap."""
         return self._store.reap_index.due(now_ms, self.znodes, at_most)
 
+    def znodes_since(self, since: Zxid) -> Mapping[str, Znode]:
+        """The znodes, for who compares their zxids with `since`. The reserved ones have the zxids that they had where
+        they were brought from, which do not show that they changed when they were."""
+        restored = self._store.restored
+        if since >= restored:
+            return self.znodes
+        reserved = {
+            path: replace(znode, mzxid=max(znode.mzxid, restored), pzxid=max(znode.pzxid, restored))
+            for path in paths.RESERVED
+            for znode in (self.znodes[path],)
+        }
+        return ChainMap(reserved, self.znodes)
+
     @property
     def to_exceed(self) -> Zxid:
         """A tree is being brought here whose zxids reach up to this one: the service's own must go on above it."""
@@ -206,12 +224,14 @@ class Tree:
         copies = {key: session.copy() for key, session in self.sessions.items()}
         restoration = self._store.restoration
         brought = None if restoration is None else restoration.image()
-        return Image(self.zxid, self.time_ms, self.znodes.copy(), copies, settled, brought)
+        return Image(self.zxid, self.time_ms, self.znodes.copy(), copies, settled, brought, self._store.restored)
 
     def digest(self) -> str:
         """32 hex digits, equal on two servers at the same zxid exactly if they hold the same state."""
         store = self._store
-        restoration = 0 if store.restoration is None else store.restoration.hash()
+        restoration = digest.restored_hash(store.restored)
+        if store.restoration is not None:
+            restoration += store.restoration.hash()
         return digest.combined(store.sum.settle(self.znodes), self.sessions.values(), restoration)
 
     def settle_digest(self, at_most: int) -> None:

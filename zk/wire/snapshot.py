@@ -1,7 +1,8 @@
 """A tree's whole state as chunks of bytes: in a snapshot's file, and on the way to a server that is too far behind.
 
 The first chunk says what is to come: `[1, format, zxid, time_ms, znodes_sum, znodes, sessions, answers]`, the last
-three being counts; a fourth follows while a tree is being brought here, of its znodes. Then, in any number of chunks:
+three being counts. If a tree was ever brought here, two more follow: of one that is being brought just now, how many
+znodes have come, plus 1; and the zxid at which the last one took its place. Then, in any number of chunks:
 `[2, acls, column, …]` znodes, one array per attribute (that is what makes loading fast); `[3, session, …]`;
 `[4, answer, …]`, the answers that sessions keep for resends, as in native/replies.py; `[5, session_id, last_zxid]` of
 the tree that is being brought, and `[6, acls, column, …]` its znodes. That no chunk was damaged is for the storage and
@@ -56,7 +57,7 @@ def chunks(image: Image, znodes_per_chunk: int = ZNODES_PER_CHUNK) -> Iterator[b
             len(image.znodes),
             len(sessions),
             sum(len(session.answers) for session in sessions),
-            *(() if image.brought is None else (len(image.brought.znodes),)),
+            *_about_restoring(image),
         )
     )
     for nodes in _slices(image.znodes, znodes_per_chunk):
@@ -67,6 +68,12 @@ def chunks(image: Image, znodes_per_chunk: int = ZNODES_PER_CHUNK) -> Iterator[b
         yield pack((_RESTORATION, image.brought.session_id, image.brought.last_zxid))
         for nodes in _slices(image.brought.znodes, znodes_per_chunk):
             yield _encode_znodes(_BROUGHT, nodes)
+
+
+def _about_restoring(image: Image) -> tuple[int, ...]:
+    if image.brought is None and not image.restored:
+        return ()
+    return (0 if image.brought is None else len(image.brought.znodes) + 1, image.restored)
 
 
 def load(chunks: Iterable[bytes]) -> Image:
@@ -207,13 +214,13 @@ class _Loader:
         if self._head is None:
             raise SnapshotError("the snapshot has no chunks")
         zxid, time_ms, znodes_sum, expected = self._head
-        found: tuple[int, ...] = (len(self._znodes), len(self._sessions), self._answers)
-        if self._brought is not None:
-            found = (*found, len(self._brought_znodes))
+        restored = Zxid(expected[4]) if len(expected) == 5 else Zxid(0)
+        image = Image(zxid, time_ms, self._znodes, self._sessions, znodes_sum, self._brought, restored)
+        found = (len(self._znodes), len(self._sessions), self._answers, *_about_restoring(image))
         if found != expected:
-            names = "(znodes, sessions, answers)" if len(expected) == 3 else "(znodes, sessions, answers, brought)"
+            names = "(znodes, sessions, answers)"
             raise SnapshotError(f"the snapshot's {number} chunks hold {found} {names} instead of {expected}")
-        return Image(zxid, time_ms, self._znodes, self._sessions, znodes_sum, self._brought)
+        return image
 
     def _begin(self, version: int, zxid: Zxid, time_ms: int, znodes_sum: bytes, *counts: int) -> None:
         if version != FORMAT:

@@ -9,7 +9,7 @@ from zk.broadcast.zab.leading import Leading
 from zk.broadcast.zab.stance import Move
 from zk.model.acl import OPEN_ACL
 from zk.model.record import Epoch, SessionId, Zxid, make_zxid
-from zk.model.requests import BeginRestore, CreateMode, FinishRestore, Restore
+from zk.model.requests import BeginRestore, CreateMode, FinishRestore, Restore, SetWatches
 from zk.model.session import Session
 from zk.model.znode import Znode
 from zk.replica.config import ReplicaConfig
@@ -53,14 +53,9 @@ def begins_it_alone(self: Leading, event: RaiseEpoch) -> Move | None:
     return None
 
 
-def keeps_their_zxids(store: Store, brought: Restoration) -> None:
-    """Of the root, too."""
-    root = brought.znodes["/"]
-    let_be_seen(store, brought)
-    store.replace("/", store.znodes["/"], replace(store.znodes["/"], pzxid=root.pzxid))
-
-
-let_be_seen = restoring._let_be_seen
+def looks_at_zxids_alone(self: Tree, since: Zxid) -> Mapping[str, Znode]:
+    """Though the root has those of where it was brought from."""
+    return self.znodes
 
 
 # ---- stories
@@ -120,11 +115,18 @@ def the_epoch_is_raised_by_all_and_stays_so() -> None:
         s.run_until_leader()
 
 
-def that_the_root_has_other_children_is_seen_in_its_stat() -> None:
+def who_was_away_meanwhile_and_watches_the_root_again_is_told() -> None:
     with Scenario() as s:
-        client = s.client()
+        client, away = s.client(), s.client(at=s.servers[-1])
         bring(s, client)
+        s.run_until(lambda: s.replica(away.server).clients.applied > SOURCE)
+        seen = s.replica(away.server).clients.applied
         finish(s, client)
+        away.sync()
+        asked = away.ask(SetWatches(seen, child=("/",)))
+        away.sync()
+        if not asked.answered or [event.path for event in away.events] != ["/"]:
+            s.world.fail("watches", f"{away.events} is what was told of the root")
 
 
 STORIES: Mapping[str, Sequence[Callable[[], None]]] = {
@@ -132,7 +134,7 @@ STORIES: Mapping[str, Sequence[Callable[[], None]]] = {
     "snapshot-without-what-is-brought": (what_has_been_brought_is_in_every_snapshot,),
     "brought-outlives-its-session": (what_has_been_brought_goes_with_its_session,),
     "epoch-raised-alone": (the_epoch_is_raised_by_all_and_stays_so,),
-    "root-keeps-its-zxids": (that_the_root_has_other_children_is_seen_in_its_stat,),
+    "restored-root-looks-old": (who_was_away_meanwhile_and_watches_the_root_again_is_told,),
 }
 
 
@@ -171,9 +173,9 @@ PLANTS = (
         (Leading, "on_raise_epoch", begins_it_alone),
     ),
     plant(
-        "root-keeps-its-zxids",
-        "that the root has other children now can't be told from its stat",
-        "effects",
-        (restoring, "_let_be_seen", keeps_their_zxids),
+        "restored-root-looks-old",
+        "who watched the root, and was away when a tree was brought, is told what its zxids say",
+        "effects, watches",
+        (Tree, "znodes_since", looks_at_zxids_alone),
     ),
 )
