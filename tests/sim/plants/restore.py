@@ -19,7 +19,6 @@ from zk.sim.scenario import Scenario
 from zk.sim.scenario_client import ScenarioClient
 from zk.tree import restoring, sessions
 from zk.tree.image import Image
-from zk.tree.restoration import Restoration
 from zk.tree.store import Store
 from zk.tree.tree import Tree
 

@@ -227,9 +227,7 @@ _DECODERS: dict[int, Callable[..., Body]] = {
     Kind.STAT: lambda stat: StatReply(Stat(*stat)),
     Kind.DATA: lambda data, stat: DataReply(data, Stat(*stat)),
     Kind.ACL: lambda acl, stat: AclReply(_acl(acl), Stat(*stat)),
-    Kind.NODE: lambda data, acl, mode, ttl_ms, stat: NodeReply(
-        data, _acl(acl), CreateMode(mode), ttl_ms, Stat(*stat)
-    ),
+    Kind.NODE: lambda data, acl, mode, ttl_ms, stat: NodeReply(data, _acl(acl), CreateMode(mode), ttl_ms, Stat(*stat)),
     Kind.CHILDREN: lambda names, stat: ChildrenReply(_items(names), Stat(*stat)),
     Kind.PAGE: lambda entries, more, stat: ChildrenPageReply(
         tuple([_page_entry(*entry) for entry in _items(entries)]), more, Stat(*stat)
