@@ -21,7 +21,7 @@ from zkclient import AsyncZooKeeper, LockLost, SessionExpiredError, ZooKeeper
 from zk.model.stat import Stat
 
 LOCK, FENCED = "/stress/lock", "/stress/fenced"
-SESSION_TIMEOUT_MS = 4_000
+SESSION_TIMEOUT_MS = 2_000
 CALL_S = 30.0  # longer than any time without a leader here
 
 

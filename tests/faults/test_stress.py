@@ -31,7 +31,7 @@ STRESS_S = float(os.environ.get("STRESS_SECONDS", "15"))
 CONTENDERS = 50
 KILL_EVERY_S = 2.0
 DEAD_S = 0.7
-STOP_EVERY_S = 12.0  # from one that goes on to the next one that is stopped
+STOP_EVERY_S = 5.0  # from one that goes on to the next one that is stopped
 WATCH_S = 0.1
 FINISH_S = 60.0  # to begin, and to end, on a machine that does other things too
 SCRIPT = Path(__file__).with_name("contender.py")
@@ -188,7 +188,7 @@ def assert_who_was_stopped_did_nothing(events: Sequence[Happened]) -> None:
 
 @pytest.mark.timeout(STRESS_S + 3 * FINISH_S)
 def test_fifty_contenders_hold_a_lock_one_at_a_time_while_servers_are_killed(tmp_path: Path) -> None:
-    with start_ensemble(tmp_path / "servers") as ensemble:
+    with start_ensemble(tmp_path / "servers", options=("--session-timeout-ms", "1000:40000")) as ensemble:
         with ZooKeeper(ensemble.hosts) as zk:
             zk.create(FENCED, makepath=True)
             with contending(ensemble.hosts, tmp_path) as contenders, Stopper(contenders, tmp_path):
