@@ -10,7 +10,18 @@ from zk.model.errors import APIError, ThrottledError
 from zk.model.peering import Heard
 from zk.model.record import ConnectionId, ServerId, SessionId, Zxid
 from zk.model.replies import Body
-from zk.model.requests import AttachSession, Call, Connect, OpenSession, Ping, Sync, TreeRead, Txn
+from zk.model.requests import (
+    AttachSession,
+    Call,
+    Connect,
+    NameMembers,
+    OpenSession,
+    Ping,
+    Sync,
+    TreeRead,
+    Txn,
+    Write,
+)
 from zk.model.session import Session
 from zk.model.znode import Znode
 from zk.replica import clients
@@ -32,7 +43,7 @@ attach = Clients._attach
 clocks_init = SessionClocks.__init__
 confirmed = LinearizableReads.confirmed
 deliver = Replica._deliver
-name_members = Replica._name_members
+propose = Clients.propose
 queue_read = Clients._queue_read
 received = Clients.received
 replace_tree = Clients.replace_tree
@@ -170,10 +181,10 @@ def keeps_watching(self: Clients, tree: Tree, zxid: Zxid) -> None:
 # ---- /zookeeper/config
 
 
-def names_them_once_for_all(self: Replica) -> None:
+def names_them_once_for_all(self: Clients, write: Write, client: Client | None = None) -> None:
     """What stands there stands there."""
-    if not self.tree.members:
-        name_members(self)
+    if not (isinstance(write, NameMembers) and self.tree.members):
+        propose(self, write, client)
 
 
 # ---- time
@@ -331,7 +342,7 @@ PLANTS = (
         "a leader leaves in /zookeeper/config what another one's configuration said",
         "members",
         20,
-        (Replica, "_name_members", names_them_once_for_all),
+        (Clients, "propose", names_them_once_for_all),
     ),
     plant(
         "ttl-by-local-clock",
