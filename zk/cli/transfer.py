@@ -1,5 +1,6 @@
 """`zk import` and `zk export`: trees that come from elsewhere, and go there."""
 
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -39,17 +40,32 @@ async def import_(
     salvage: Annotated[
         bool, typer.Option("--salvage", help="Of damaged files, take what comes before the damage.")
     ] = False,
+    from_: Annotated[
+        str | None,
+        typer.Option("--from", metavar="HOST:PORT[,…]", help="A ZooKeeper that runs: it is copied, and then followed."),
+    ] = None,
+    from_auth: Annotated[
+        str | None,
+        typer.Option(metavar="USER:PASSWORD", help="Who to be there (scheme digest): one who may read everything."),
+    ] = None,
+    until_caught_up: Annotated[
+        bool, typer.Option("--until-caught-up", help="Cut over by itself once nothing new comes from there.")
+    ] = False,
 ) -> int:
-    """Bring a tree here from elsewhere: from the files of a ZooKeeper, or from lines of JSON.
+    """Bring a tree here from elsewhere: the files of a ZooKeeper, a ZooKeeper that runs, or lines of JSON.
 
     What comes from a ZooKeeper keeps all its stats: versions, zxids, sequential names go on. That goes only where
     there is no tree yet, and nothing is seen before all of it has arrived: if it is broken off, or fails, nothing is
     left of it. Lines create nodes as any client does, below nodes that are there already.
 
-    Ephemeral nodes are left out: their sessions are not brought.
+    With --from, Ctrl-C cuts over: what was copied is seen from then on. Stop the writers of the source before; a
+    second Ctrl-C, or the first while it is still copying, gives it up. Ephemeral nodes are left out: their sessions
+    are not brought.
     """
-    if (file is None) == (zookeeper_data is None):
-        raise typer.BadParameter("say where the tree comes from: FILE, or --zookeeper-data DIR")
+    if [file, zookeeper_data, from_].count(None) != 2:
+        raise typer.BadParameter("say where the tree comes from: FILE, --zookeeper-data DIR or --from HOST:PORT")
+    if from_ is not None:
+        return await _import_live(console, from_, from_auth, until_caught_up)
     if zookeeper_data is not None:
         return await _import_directory(console, zookeeper_data, zookeeper_log, salvage)
     assert file is not None
@@ -73,6 +89,45 @@ async def _import_lines(console: Console, file: str, top: str | None, overwrite:
         {"imported": count, "ephemerals_left_out": left_out},
         f"imported {count} znodes" + (f"; {left_out} ephemerals are left out" if left_out else ""),
     )
+    return ExitCode.OK
+
+
+async def _import_live(console: Console, hosts: str, auth: str | None, until_caught_up: bool) -> int:
+    import anyio  # here, as the client: only this command needs it
+
+    from zk.importing.live import LiveImport
+    from zk.importing.restore import ImportEndedError
+
+    async with console.client() as zk:
+        live = LiveImport(zk, hosts, auth, note)
+
+        async def heed(scope: anyio.CancelScope) -> None:
+            with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+                async for number in signals:
+                    if number == signal.SIGTERM or not live.following or live.cut_over.is_set():
+                        scope.cancel()
+                    else:
+                        note("cutting over, as soon as nothing new comes; Ctrl-C again gives it up")
+                        live.cut_over.set()
+
+        copied = None
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(heed, tasks.cancel_scope)
+            copied = await live.run(until_caught_up)
+            tasks.cancel_scope.cancel()
+        if copied is None:
+            raise ImportEndedError("given up: nothing was imported")
+    console.printer.one(
+        {
+            "imported": copied.znodes,
+            "data_bytes": copied.data_bytes,
+            "last_zxid": zxid_text(copied.zxid),
+            "ephemerals_left_out": copied.ephemerals,
+        },
+        f"imported {copied.znodes} znodes, as of zxid {zxid_text(copied.zxid)}; {copied.ephemerals} ephemerals "
+        "are left out",
+    )
+    note("ZooKeeper tells nobody which nodes are containers or have a TTL: these came as persistent nodes")
     return ExitCode.OK
 
 
