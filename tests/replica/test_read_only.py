@@ -99,6 +99,7 @@ def test_who_asked_for_it_is_served_the_state_as_it_was_when_the_leader_was_lost
     alone = cut_off_follower(three)
     writer.ask(SetData("/n", b"after"))
     client = read_only(three, alone)
+    assert [log.text.partition(" of zxid")[0] for log in three.logs[alone]] == ["without a leader, the state"]
     assert data(client.ask(GetData("/n"))) == b"before"
     assert data(writer.ask(GetData("/n"))) == b"after"
     assert client.session.timeout_ms == 10_000

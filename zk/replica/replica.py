@@ -441,13 +441,21 @@ class Replica:
             if connection is not None and now_ms >= self._next_heard_ms:
                 self._tell_heard(self._step_with[0], connection)
         else:
-            self.clients.leave_after_leaderless(now_ms - self._leaderless_since_ms)
+            self._leave_or_read_only(now_ms - self._leaderless_since_ms)
         for ready in self._snapshots.step():
             if isinstance(ready, Slice):
                 self._effects.append(WriteSnapshot(ready.ref, ready.chunk, ready.last))
             else:
                 self._drive(engine.SnapshotTaken(ready.peer, ready.stream, ready.zxid, ready.digest, ready.chunks))
         self._flush()
+
+    def _leave_or_read_only(self, leaderless_ms: int) -> None:
+        before = self.clients.read_only
+        self.clients.leave_after_leaderless(leaderless_ms)
+        if self.clients.read_only and not before:
+            zxid = self.clients.applied
+            text = f"without a leader, the state of zxid 0x{zxid:x} is read to clients that ask for it (read_only_mode)"
+            self._effects.append(Log(logging.INFO, text))
 
     def _look_after_sessions(self, clocks: SessionClocks) -> None:
         self._hear_own_clients()

@@ -89,13 +89,10 @@ class ClientConnection:
     """The client's end of one connection: a call of Connect first, then others, which need not wait for its answer.
 
     Replies have the xids of their calls, and the server's zxid; the path in a refusal is that of the request. Events
-    have the zxid of their change where the server tells it (from ZooKeeper 3.9 on), else -1. `read_only_allowed` asks
-    a server that has no quorum to serve reads, `read_only` says whether that is what it does.
+    have the zxid of their change where the server tells it (from ZooKeeper 3.9 on), else -1.
     """
 
-    def __init__(self, *, read_only_allowed: bool = False) -> None:
-        self.read_only = False
-        self._read_only_allowed = read_only_allowed
+    def __init__(self) -> None:
         self._connect_xid: int | None = None  # of the Connect that has no answer yet
         self._calls: dict[int, ClientRequest] = {}
         self._reserved: dict[int, deque[tuple[int, ClientRequest]]] = {}  # by the xid of all calls of one kind
@@ -108,7 +105,7 @@ class ClientConnection:
         request = call.request
         if isinstance(request, Connect):
             self._connect_xid = call.xid
-            return buffer_bytes(_connect_record(request) + flag_bytes(self._read_only_allowed))
+            return buffer_bytes(_connect_record(request) + flag_bytes(request.read_only))
         if call.linearizable or call.at_least:
             raise BadArgumentsError("", "reads have no level here: Sync before a read makes it as good as the last one")
         encode = _ENCODERS.get(type(request))
@@ -179,10 +176,10 @@ class ClientConnection:
         timeout_ms = reader.int32()
         session_id = SessionId(reader.int64())
         secret = reader.buffer() or b""
-        self.read_only = not reader.at_end and reader.flag()
+        read_only = not reader.at_end and reader.flag()
         if timeout_ms <= 0:
             return Reply(xid, Zxid(0), SessionExpiredError())
-        return Reply(xid, Zxid(0), ConnectReply(session_id, secret, timeout_ms))
+        return Reply(xid, Zxid(0), ConnectReply(session_id, secret, timeout_ms, read_only))
 
 
 def _event(zxid: int, reader: Reader) -> WatchEvent:
