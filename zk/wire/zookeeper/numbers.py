@@ -1,4 +1,4 @@
-"""The numbers of ZooKeeper's protocol that the model does not have: opcodes, reserved xids, states.
+"""The numbers of ZooKeeper's protocol that the model does not have: opcodes, reserved xids.
 
 Error codes (zk.model.errors), events (zk.model.events), watch modes and kinds of znodes are the model's, for there they
 have ZooKeeper's numbers.
@@ -11,7 +11,6 @@ class OpCode:
     CLOSE_SESSION = -11
     CREATE_SESSION = -10
     ERROR = -1
-    NOTIFICATION = 0
     CREATE = 1
     DELETE = 2
     EXISTS = 3
@@ -52,20 +51,8 @@ class Xid:
     SET_WATCHES = -8
 
 
-class State:
-    """A client's state, as events tell it."""
-
-    DISCONNECTED = 0
-    SYNC_CONNECTED = 3
-    AUTH_FAILED = 4
-    CONNECTED_READ_ONLY = 5
-    SASL_AUTHENTICATED = 6
-    CLOSED = 7
-    EXPIRED = -112
-
-
-EVENT_NONE = -1
-"""The type of an event that tells only of a state."""
+STATE_SYNC_CONNECTED = 3
+"""The state in every event of a server: only clients know of others."""
 
 CONNECT_REQUEST_BYTES_MIN = 28
 """Protocol version, last zxid, timeout, session id, and the length of a password that may be null."""

@@ -30,7 +30,7 @@ from zk.model.replies import (
 from zk.model.stat import Stat
 from zk.model.znode import Znode
 from zk.wire.zookeeper.jute import buffer_bytes, data_bytes, flag_bytes, int32_bytes, text_bytes, vector_bytes
-from zk.wire.zookeeper.numbers import SECRET_BYTES, OpCode, State, Xid
+from zk.wire.zookeeper.numbers import SECRET_BYTES, STATE_SYNC_CONNECTED, OpCode, Xid
 
 Encoder = Callable[[int, int, Body | APIError], bytes]
 """The frame of an answer: from the call's xid, the answer's zxid, and its body."""
@@ -294,7 +294,7 @@ def event_bytes(event: WatchEvent) -> bytes:
     if last is not event:
         path = event.path.encode()
         length = _EVENT_HEAD + len(path)
-        head = _event_head(length, Xid.EVENT, -1, 0, event.type, State.SYNC_CONNECTED, len(path))
+        head = _event_head(length, Xid.EVENT, -1, 0, event.type, STATE_SYNC_CONNECTED, len(path))
         encoded = head + path
         _last_event = (event, encoded)
     return encoded
