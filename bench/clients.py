@@ -10,16 +10,13 @@ the slices are compared. What to look at: the ratios, above 1 where zkclient is 
 
 import argparse
 import asyncio
-import logging
 import statistics
-import subprocess
 import tempfile
 import threading
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,9 +24,9 @@ from pathlib import Path
 from kazoo.client import KazooClient
 from zkclient import AsyncZooKeeper, ZooKeeper
 
-from zk.server.testing import free_ports, start_server
+from zk.server.testing import start_server
+from zk.testing.zookeeper import start_zookeeper
 
-JAR = Path("/usr/share/java/zookeeper.jar")
 NODE, LOCK = "/bench", "/bench-lock"
 DATA = b"x" * 100
 THREADS = 8
@@ -177,21 +174,6 @@ CASES: dict[str, Callable[[Side, float], Slice]] = {
 }
 
 
-@contextmanager
-def start_zookeeper(directory: Path) -> Iterator[str]:
-    """ZooKeeper with its defaults, alone on a free port; where it listens."""
-    [port] = free_ports(1)
-    config = directory / "zoo.cfg"
-    settings = (f"dataDir={directory}", f"clientPort={port}", "clientPortAddress=127.0.0.1", "tickTime=2000")
-    config.write_text("\n".join((*settings, "admin.enableServer=false", "")))
-    command = ["java", "-cp", str(JAR), "org.apache.zookeeper.server.quorum.QuorumPeerMain", str(config)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        try:
-            yield f"127.0.0.1:{port}"
-        finally:
-            process.kill()
-
-
 def compare(ours: Side, kazoo: Side, run: Callable[[Side, float], Slice], slices: int, seconds: float) -> str:
     """The rest of a row of the table, from slices in turn."""
     for side in (ours, kazoo):
@@ -216,12 +198,13 @@ def main() -> None:
     parser.add_argument("--slices", type=int, default=5, help="of each side, in each case")
     parser.add_argument("--seconds", type=float, default=0.3, help="how long a slice is")
     options = parser.parse_args()
-    logging.getLogger("kazoo").setLevel(logging.ERROR)  # it tries until ZooKeeper is up
     with tempfile.TemporaryDirectory() as directory:
         data = Path(directory)
-        (data / "zookeeper").mkdir()
-        with start_server(data / "ours") as server, start_zookeeper(data / "zookeeper") as zookeeper:
-            ours, kazoo = Ours(server.hosts), Kazoo(zookeeper)
+        with (
+            start_server(data / "ours") as server,
+            start_zookeeper(data / "zookeeper") as zookeeper,
+        ):
+            ours, kazoo = Ours(server.hosts), Kazoo(zookeeper.hosts)
             print("| zkclient / kazoo (ratio) | operations/s | p50 us | p99 us | client's CPU us/op |")
             print("|---|---|---|---|---|")
             for case in options.cases:

@@ -9,23 +9,16 @@ the bottleneck where its own CPU share stays well below one core (`generator CPU
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from zk.server.testing import start_ensemble
+from zk.server.testing import cpu_seconds, start_ensemble
 
 LOADGEN = Path(__file__).with_name("loadgen.py")
 SHAPES = ((50, 1), (8, 128))
 OPERATIONS = ("get", "set", "create")
-
-
-def cpu_seconds(pid: int) -> float:
-    """User and system time of a process so far (Linux)."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def measure(size: int, connections: int, window: int, operation: str, total: int) -> dict[str, float]:

@@ -11,26 +11,22 @@ against their own one, in CPU per operation.
 
 import argparse
 import json
-import os
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from zk.server.testing import free_ports, start_ensemble
+from zk.server.testing import cpu_seconds, start_ensemble
+from zk.testing.zookeeper import start_zookeeper
 
-JAR = Path("/usr/share/java/zookeeper.jar")
 LOADGEN = Path(__file__).with_name("loadgen.py")
 SHAPES = ((50, 1), (8, 128))
 OPERATIONS = ("get", "set", "create", "mix")
-TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
-START_SECONDS_MAX = 30.0
 WARM_UP_ROUNDS = 2  # java compiles what it runs often
 
 
@@ -49,9 +45,9 @@ class Side:
         shape = ["--connections", str(connections), "--window", str(window)]
         work = ["--operation", operation, "--total", str(total), "--root", root]
         command = [sys.executable, str(LOADGEN), "--servers", self.hosts, "--wire", self.wire, *shape, *work]
-        before_s = cpu_seconds(self.pids)
+        before_s = sum(map(cpu_seconds, self.pids))
         figures = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
-        used_s = cpu_seconds(self.pids) - before_s
+        used_s = sum(map(cpu_seconds, self.pids)) - before_s
         assert figures["errors"] == 0, figures
         self.per_second.append(figures["operations"] / figures["seconds"])
         self.cpu_us.append(used_s / figures["operations"] * 1e6)
@@ -62,53 +58,6 @@ class Side:
         self.per_second.clear()
         self.cpu_us.clear()
         return found
-
-
-def cpu_seconds(pids: Sequence[int]) -> float:
-    """User and system time of processes so far (Linux)."""
-    fields = [Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split() for pid in pids]
-    return sum(int(each[11]) + int(each[12]) for each in fields) / TICKS_PER_SECOND
-
-
-@contextmanager
-def start_zookeeper(directory: Path, size: int) -> Iterator[Side]:
-    """ZooKeeper with its defaults, on free ports, serving."""
-    ports = free_ports(3 * size)
-    members = [
-        f"server.{n}=127.0.0.1:{quorum}:{election}"
-        for n, (quorum, election) in enumerate(zip(ports[size::2], ports[size + 1 :: 2], strict=True), 1)
-    ]
-    with ExitStack() as stack:
-        pids = []
-        for n, port in enumerate(ports[:size], 1):
-            data = directory / f"zookeeper-{n}"
-            data.mkdir(parents=True)
-            (data / "myid").write_text(f"{n}\n")
-            settings = ["tickTime=2000", "initLimit=10", "syncLimit=5", "admin.enableServer=false", f"dataDir={data}"]
-            settings += [f"clientPort={port}", "clientPortAddress=127.0.0.1", *(members if size > 1 else ())]
-            config = data / "zoo.cfg"
-            config.write_text("\n".join((*settings, "")))
-            command = ["java", "-cp", str(JAR), "org.apache.zookeeper.server.quorum.QuorumPeerMain", str(config)]
-            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            stack.enter_context(process)
-            stack.callback(process.kill)
-            pids.append(process.pid)
-        deadline_s = time.monotonic() + START_SECONDS_MAX
-        for port in ports[:size]:
-            while not serves(port):
-                if time.monotonic() > deadline_s:
-                    raise TimeoutError(f"ZooKeeper did not serve within {START_SECONDS_MAX} s")
-                time.sleep(0.1)
-        yield Side("zookeeper", ",".join(f"127.0.0.1:{port}" for port in ports[:size]), pids)
-
-
-def serves(port: int) -> bool:
-    """Whether a ZooKeeper serves clients there."""
-    with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1) as asked:
-        asked.sendall(b"srvr")
-        with asked.makefile("rb") as answer:
-            return b"Mode:" in answer.read()
-    return False
 
 
 def row(size: int, connections: int, window: int, operation: str, sides: Sequence[Side]) -> str:
@@ -146,7 +95,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
             ours = stack.enter_context(start_ensemble(Path(directory), size))
             pids = [server.pid for server in ours.servers]
-            zookeeper = stack.enter_context(start_zookeeper(Path(directory), size))
+            its = stack.enter_context(start_zookeeper(Path(directory) / "zookeeper", size))
+            zookeeper = Side("zookeeper", its.hosts, [server.pid for server in its.servers])
             sides = (Side("native", ours.hosts, pids), Side("zookeeper", ours.hosts, pids), zookeeper)
             for connections, window in SHAPES:
                 for operation in options.operations:

@@ -352,6 +352,12 @@ def running(servers: Sequence[ServerProcess]) -> Iterator[Ensemble]:
                 server.wait()
 
 
+def cpu_seconds(pid: int) -> float:
+    """User and system time that a process has taken so far (Linux)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def free_ports(count: int) -> list[int]:
     """Ports of the loopback that nobody listens on; below those that the kernel gives to outgoing connections."""
     held: list[socket.socket] = []
