@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from zk.model.errors import NoNodeError
 from zk.model.record import ServerId, SessionId
-from zk.model.replies import Body, ConnectReply, Created, DataReply, Reply, StatusReply
-from zk.model.requests import Call, ClientRequest, Connect, Create, GetData, Sync
+from zk.model.replies import DONE, Body, ConnectReply, Created, DataReply, Reply, StatusReply
+from zk.model.requests import Call, ClientRequest, Connect, Create, CreateMode, Delete, GetData, Sync
 from zk.server.config import Address
 from zk.server.testing import Ensemble, ServerProcess, free_ports, start_ensemble, start_server
 from zk.wire.native import ClientConnection
@@ -249,6 +250,16 @@ def test_all_killed_at_the_same_moment_lose_nothing_that_was_acknowledged(tmp_pa
                 assert not isinstance(client.ask(Sync()), Exception)
                 assert all(client.has(path) for path in acknowledged)
         assert same_everywhere(ensemble)
+
+
+def test_containers_are_looked_after_as_often_as_the_operator_says(tmp_path: Path) -> None:
+    with start_server(tmp_path, options=("--container-check-ms", "50")) as server, session(server) as client:
+        assert isinstance(client.ask(Create("/container", b"", mode=CreateMode.CONTAINER)), Created)
+        client.create("/container/child")
+        assert client.ask(Delete("/container/child")) == DONE
+        deadline_s = time.monotonic() + 5
+        while not isinstance(client.ask(GetData("/container")), NoNodeError):
+            assert time.monotonic() < deadline_s
 
 
 def same_everywhere(ensemble: Ensemble) -> bool:
