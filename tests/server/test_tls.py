@@ -227,6 +227,33 @@ async def test_a_failed_handshake_is_told_in_one_line(
     ]
 
 
+async def test_bytes_that_make_no_sense_end_the_connection_and_no_other(
+    open_edge: OpenEdge, certificates: Certificates, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with secured_edge(open_edge, certificates.config(with_clients=False)) as secured:
+        good = Caller(await secured.secured(certificates.trusting()))
+        await good.hello()
+        stream = await secured.stream()
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = certificates.trusting().wrap_bio(incoming, outgoing, server_hostname="localhost")
+        while True:
+            with suppress(ssl.SSLWantReadError):
+                tls.do_handshake()
+                break
+            await stream.send_all(outgoing.read())
+            incoming.write(await stream.receive_some(65_536))
+        tls.write(good.native.hello() + good.encoded(1))
+        await stream.send_all(outgoing.read() + b"\x17\x03\x03\x00\x20" + b"x" * 32)
+        await secured.edge.settled()
+        secured.edge.wake()  # for what was posted at the end of a round
+        await secured.edge.until(lambda: len(secured.edge.disconnected) == 1)
+        secured.edge.clients.tick()
+        [complaint] = complaints(caplog)
+        assert complaint.startswith("refused 1 connections: TLS with 127.0.0.1: ")
+        await good.send()
+        assert await good.receive(1) == [2]
+
+
 async def test_a_handshake_has_its_time_limit(open_edge: OpenEdge, certificates: Certificates) -> None:
     async with secured_edge(open_edge, certificates.config(), handshake_timeout_ms=100) as secured:
         stream = await secured.stream()

@@ -119,8 +119,6 @@ class ClientConnection:
                 self._clients.handshakes_left -= 1
             data = self._stream.receive()
             if data == b"":
-                if self._stream.failure:
-                    self._clients.complain_of(f"TLS with {self.host}: {self._stream.failure}")
                 self.drop("the client has gone")
             elif data is not None and not self._closing:
                 self._decode(data)
@@ -289,6 +287,8 @@ class ClientConnection:
             self._clients.forget(self)
         self._gone = True
         self.pending = ()
+        if self._stream.failure:
+            self._clients.complain_of(f"TLS with {self.host}: {self._stream.failure}")
         self._clients.gone(self)
         self._clients.poller.unregister(self)
         self._stream.close()

@@ -66,10 +66,22 @@ class TlsStream:
     """A Stream whose bytes are encrypted on their way. It is of use at once: what is received first comes when the
     handshake is done.
 
-    `failure` says why TLS could not go on, in words for the operator.
+    `identities` are what the client's certificate proves, known with the first bytes that are received. `failure` says
+    why TLS could not go on, in words for the operator.
     """
 
-    __slots__ = ("_ended", "_incoming", "_outgoing", "_parts", "_stream", "_tls", "_unsent_bytes", "failure")
+    __slots__ = (
+        "_ended",
+        "_incoming",
+        "_opened",
+        "_outgoing",
+        "_parts",
+        "_stream",
+        "_tls",
+        "_unsent_bytes",
+        "failure",
+        "identities",
+    )
 
     def __init__(self, connected: socket.socket, context: ssl.SSLContext) -> None:
         self._stream = Stream(connected)
@@ -78,7 +90,9 @@ class TlsStream:
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         self._parts: deque[bytes] = deque()  # not encrypted yet
         self._unsent_bytes = 0  # of those
+        self._opened = False  # the handshake is done
         self._ended = False
+        self.identities: tuple[Identity, ...] = ()
         self.failure = ""
 
     def fileno(self) -> int:
@@ -90,17 +104,11 @@ class TlsStream:
 
     @property
     def broken(self) -> bool:
-        return self._stream.broken
+        return self._stream.broken or self.failure != ""
 
     @property
     def unsent_bytes(self) -> int:
         return self._unsent_bytes + self._stream.unsent_bytes
-
-    @property
-    def identities(self) -> tuple[Identity, ...]:
-        """What the client's certificate proves, once something was received."""
-        certificate = self._tls.getpeercert(binary_form=True)
-        return (Identity("x509", subject(certificate)),) if certificate else ()
 
     def receive(self) -> bytes | None:
         """What has arrived; None if nothing has, or nothing but a part; b"" if nothing ever will."""
@@ -120,6 +128,8 @@ class TlsStream:
         """All that can be understood by now: the socket won't be ready again for what has left it."""
         parts = []
         try:
+            if not self._opened:
+                self._open()
             while part := self._tls.read(RECEIVE_BYTES):
                 parts.append(part)
             self._end_soon()
@@ -130,6 +140,14 @@ class TlsStream:
         except ssl.SSLError as error:
             self.failure = _why(error)
         return b"".join(parts)
+
+    def _open(self) -> None:
+        """Do what can be done of the handshake; an ssl.SSLError says that it is not all, or why it never will be."""
+        self._tls.do_handshake()
+        self._opened = True
+        certificate = self._tls.getpeercert(binary_form=True)
+        if certificate:
+            self.identities = (Identity("x509", subject(certificate)),)
 
     def _end_soon(self) -> None:
         """The client has said goodbye within TLS. If something came before, that is received first; the socket stays
@@ -146,7 +164,7 @@ class TlsStream:
         """Send what the socket takes. No more is encrypted before than a send can carry."""
         stream = self._stream
         stream.flush()
-        while self._parts and not stream.unsent_bytes and not stream.broken:
+        while self._parts and not stream.unsent_bytes and not self.broken:
             gathered, size = [], 0
             while self._parts and size < SEND_BYTES:
                 gathered.append(self._parts.popleft())
@@ -157,9 +175,12 @@ class TlsStream:
 
     def _encrypt(self, data: bytes) -> None:
         view = memoryview(data)
-        while view:
-            view = view[self._tls.write(view) :]
-            self._pass_on()
+        try:
+            while view:
+                view = view[self._tls.write(view) :]
+        except ssl.SSLError as error:
+            self.failure = _why(error)
+        self._pass_on()
 
     def _pass_on(self) -> None:
         if self._outgoing.pending:
