@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+import anyio
 import pytest
-from zkclient import NoNodeError, ZooKeeper
+from zkclient import AsyncZooKeeper, NoNodeError, ZooKeeper
 
 from tests.importing.test_import_directory import read
+from zk.importing.live import Copied, LiveImport
 from zk.model.acl import OPEN_ACL, Acl
 from zk.server.testing import ServerProcess, start_server
 from zk.testing.zookeeper import start_zookeeper, zookeeper_missing
@@ -149,6 +151,41 @@ def test_a_source_that_is_not_there_is_told(target: ServerProcess, started: list
     code, _, err = running.end()
     assert code == 8
     assert "none of the source's servers can be reached: 127.0.0.1:1" in err
+
+
+def test_a_source_without_persistent_watches_that_goes_away_is_read_again(
+    tmp_path: Path, target: ServerProcess
+) -> None:
+    reports: list[str] = []
+
+    async def follow(source: ServerProcess) -> Copied:
+        async with AsyncZooKeeper(str(target.address)) as zk, AsyncZooKeeper(str(source.address)) as writer:
+            live = LiveImport(zk, str(source.address), None, reports.append)
+            live._watchless = True  # as one before 3.6, after its refusal
+            await writer.create("/app", "0")
+            copied: list[Copied] = []
+
+            async def run() -> None:
+                copied.append(await live.run(until_caught_up=False))
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(run)
+                while not live.following:
+                    await anyio.sleep(0.01)
+                source.kill()
+                while not any("trying again" in each for each in reports):
+                    await anyio.sleep(0.01)
+                source.start()
+                await anyio.to_thread.run_sync(source.wait_until_serving)
+                await writer.create("/later", "x")
+                live.cut_over.set()
+            return copied[0]
+
+    with start_server(tmp_path / "source") as source:
+        copied = anyio.run(follow, source)
+    assert copied.znodes == 5
+    with ZooKeeper(str(target.address)) as client:
+        assert client.get("/later").data == b"x"
 
 
 @pytest.mark.skipif(zookeeper_missing() is not None, reason=zookeeper_missing() or "")

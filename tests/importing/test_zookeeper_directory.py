@@ -269,6 +269,15 @@ def test_a_snapshot_that_is_ahead_of_the_logs_is_told(copy: Path) -> None:
     assert read_directory(copy, salvage=True).lost != ()
 
 
+def test_a_snapshot_without_logs_is_taken_and_noted(tmp_path: Path) -> None:
+    directory = unpack("zookeeper-3.8-snappy", tmp_path) / "version-2"
+    for log in directory.glob("log.*"):
+        log.unlink()
+    source = read_directory(directory)
+    assert source.last_zxid == 0x36
+    assert [note.partition(":")[0] for note in source.notes] == ["there are no transaction logs here"]
+
+
 def test_logs_without_a_snapshot_are_refused(copy: Path) -> None:
     for snapshot in copy.glob("snapshot.*"):
         snapshot.unlink()

@@ -120,6 +120,11 @@ class _Reading:
     # ---- the logs
 
     def _replay(self, tree: ZooKeeperTree) -> None:
+        if not self.logs:
+            self.notes.append(
+                "there are no transaction logs here: what came behind the snapshot is missing, if there was anything "
+                "(a dataLogDir of its own is named by --zookeeper-log)"
+            )
         begin = max((index for index, (first, _) in enumerate(self.logs) if first <= tree.zxid + 1), default=0)
         pending: tuple[LogFile, Defect] | None = None  # where the log before ended, if not in good order
         for _, file in self.logs[begin:]:
