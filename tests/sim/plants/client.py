@@ -46,6 +46,13 @@ def takes_any_answer_for_proof(self: Machine, now_ms: float, reply: Reply) -> No
     self._proof_ms = now_ms
 
 
+def takes_a_minoritys_word(self: Machine, reply: Reply) -> None:
+    """A ping that a server without a quorum has answered."""
+    read_only, self._read_only = self._read_only, False
+    ping_answered(self, reply)
+    self._read_only = read_only
+
+
 # ---- whose a place is
 
 
@@ -169,6 +176,13 @@ PLANTS = (
         60,
         "locks lost in time, mutual exclusion",
         (Machine, "_answered", takes_any_answer_for_proof),
+    ),
+    plant(
+        "read-only-proves-the-session",
+        "a client takes the answer of a server without a quorum for a sign that its session lives (21)",
+        0,  # the production clients of seeds do not ask for it
+        "locks lost in time, mutual exclusion",
+        (Machine, "_ping_answered", takes_a_minoritys_word),
     ),
     plant(
         "grant-not-confirmed",

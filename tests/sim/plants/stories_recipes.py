@@ -4,9 +4,10 @@ Each ends well on the production code, and shows the planted bug up that it belo
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import anyio
-from zkclient import LockLost, OperationTimeoutError, SessionExpiredError
+from zkclient import LockLost, OperationTimeoutError, SessionExpiredError, State
 
 from zk.model.record import ServerId
 from zk.model.requests import ClientRequest, Create, CreateMode, Delete, GetChildren, Ping
@@ -77,6 +78,16 @@ def answers_that_the_leader_does_not_know_of_keep_no_session_alive() -> None:
 
         one.begin(read_all_the_time())
         s.block(ONE, THREE)  # 1 hears its leader, and is not heard
+        s.run_until(next_one.done)
+
+
+def a_holder_that_reads_on_without_a_quorum_knows_of_its_loss() -> None:
+    with Scenario(tune=lambda config: replace(config, read_only_mode=True), contests=LOCK) as s:
+        one, other = s.app(at=ONE, timeout_ms=6_000, read_only=True), s.app(at=TWO)
+        one.take(one.zk.Lock(PATH))
+        next_one = other.begin(other.taking(other.zk.Lock(PATH)))
+        s.isolate(ONE)
+        s.run_until(lambda: one.zk.state is State.CONNECTED_READ_ONLY)
         s.run_until(next_one.done)
 
 
@@ -278,6 +289,7 @@ STORIES: Mapping[str, Sequence[Story]] = {
     "no-clock-of-its-own": (a_holder_that_is_cut_off_knows_of_its_loss_before_the_next_one_holds,),
     "session-counted-from-the-answer": (a_session_counts_from_its_last_question_not_from_the_answer,),
     "any-answer-proves-the-session": (answers_that_the_leader_does_not_know_of_keep_no_session_alive,),
+    "read-only-proves-the-session": (a_holder_that_reads_on_without_a_quorum_knows_of_its_loss,),
     "unchecked-check": (a_process_that_stood_still_does_not_hold_on,),
     "grant-not-confirmed": (a_holder_whose_node_is_deleted_is_told_so,),
     "body-runs-on": (a_body_whose_lock_is_lost_does_not_run_on,),
