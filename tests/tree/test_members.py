@@ -43,6 +43,13 @@ def test_clients_may_not_change_the_members(driver: TreeDriver, client: Caller) 
         client.do(Delete(CONFIG))
 
 
+def test_what_a_super_user_writes_there_does_no_harm(driver: TreeDriver) -> None:
+    driver.open(Identity("super", ""), session_id=2).do(SetData(CONFIG, b"\xff\n\xfe"))
+    assert driver.tree.members == ("\ufffd",)
+    driver.serve(NameMembers(MEMBERS))
+    assert driver.tree.members == MEMBERS
+
+
 def test_anybody_may_read_the_members(driver: TreeDriver) -> None:
     anybody = driver.open(Identity("ip", "10.0.0.1"), session_id=2)
     assert isinstance(anybody.read(GetData(CONFIG)), Znode)

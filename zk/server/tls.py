@@ -207,7 +207,7 @@ class TlsStream:
 def _why(error: ssl.SSLError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not accepted: {error.verify_message}"
-    reason = error.reason or "UNKNOWN"
+    reason = error.reason or str(error)
     if "ALERT" in reason and ("CA" in reason.split("_") or "CERTIFICATE" in reason):
         return f"it does not accept this server's certificate ({_readable(reason)})"
     return _WHY.get(reason, _readable(reason))

@@ -180,7 +180,7 @@ class Words:
         own = dict(config.peers).get(config.id)
         if own is not None:
             settings |= {"electionPort": own.port, "quorumPort": own.port, "peerType": 0}
-        return words.conf(settings, self._replica.tree.znodes[CONFIG].data.decode())
+        return words.conf(settings, self._replica.tree.znodes[CONFIG].data.decode(errors="replace"))
 
     def _envi(self) -> str:
         system = os.uname()
@@ -195,7 +195,7 @@ class Words:
                 "os.arch": system.machine,
                 "os.version": system.release,
                 "user.name": _user(),
-                "user.home": str(Path("~").expanduser()),
+                "user.home": os.path.expanduser("~"),
                 "user.dir": os.getcwd(),
             }
         )

@@ -19,8 +19,8 @@ CONFIG = "/zookeeper/config"
 
 
 def members(znodes: Mapping[str, Znode]) -> tuple[str, ...]:
-    """The servers' lines."""
-    return tuple(znodes[CONFIG].data.decode().split("\n")[:-1])
+    """The servers' lines; whatever a super user may have written there."""
+    return tuple(znodes[CONFIG].data.decode(errors="replace").split("\n")[:-1])
 
 
 def name_members(store: Store, request: NameMembers) -> Done:
