@@ -45,9 +45,9 @@ def test_clients_may_not_change_the_members(driver: TreeDriver, client: Caller) 
 
 def test_what_a_super_user_writes_there_does_no_harm(driver: TreeDriver) -> None:
     driver.open(Identity("super", ""), session_id=2).do(SetData(CONFIG, b"\xff\n\xfe"))
-    assert driver.tree.members == ("\ufffd",)
+    assert list(driver.tree.members) == ["\ufffd"]
     driver.serve(NameMembers(MEMBERS))
-    assert driver.tree.members == MEMBERS
+    assert list(driver.tree.members) == list(MEMBERS)
 
 
 def test_anybody_may_read_the_members(driver: TreeDriver) -> None:

@@ -163,7 +163,7 @@ class ClientConnection:
 
     def _answer_word(self, word: str) -> None:
         self.received += 1
-        self._say(self._clients.answer_word(word).encode())
+        self._say(self._clients.answer_word(word).encode(errors="replace"))  # a directory's name may be no text
         self.sent += 1
         self.close(f"the word {word!r} was answered")
 
