@@ -248,7 +248,7 @@ def imports() -> str:
     lines.add(f"from zkclient.twins import ThreadClient, {bases}, {', '.join(HAND_MADE)}")
     lines.add(f"from zkclient.recipetwins import {', '.join(sorted(OF_RECIPES))}")
     lines.add(f"from zkclient.watchtwins import {', '.join(WATCHING)}")
-    for module in {"client", "operations", *(of.module for of in TWINS), "recipes/contenders"}:
+    for module in {"client", "operations", *(of.module for of in TWINS), "recipes/contenders", "recipes/held"}:
         for node in ast.walk(parse(module)):
             if isinstance(node, ast.ImportFrom):
                 kept = [alias for alias in node.names if alias.name not in NAMES | {"AsyncZooKeeper"}]

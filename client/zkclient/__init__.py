@@ -18,11 +18,11 @@ from zkclient.paging import Pages
 from zkclient.picture import CacheChange
 from zkclient.probing import status_of
 from zkclient.recipes.barrier import Barrier
-from zkclient.recipes.contenders import Held
 from zkclient.recipes.counter import Counter
 from zkclient.recipes.discovery import Discovery, InstanceChanges, Instances, Registration
 from zkclient.recipes.doublebarrier import DoubleBarrier
 from zkclient.recipes.election import Election, Leaders
+from zkclient.recipes.held import Held
 from zkclient.recipes.instance import Instance
 from zkclient.recipes.leaderlatch import LeaderLatch
 from zkclient.recipes.lease import Lease

@@ -62,7 +62,7 @@ from zkclient.errors import (
     at_path,
 )
 from zkclient.paging import Pages, Walk
-from zkclient.recipes.contenders import Held
+from zkclient.recipes.held import Held
 from zkclient.results import NodeData
 from zkclient.transaction import Transaction, create_request, to_bytes
 from zkclient.watchers import Notified

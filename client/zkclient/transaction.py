@@ -11,7 +11,7 @@ from zk.model.replies import Body, Created, MultiReply, StatReply
 from zk.model.requests import ANY_VERSION, Check, Create, CreateMode, Delete, Multi, Operation, SetAcl, SetData
 from zk.model.stat import Stat
 from zkclient.errors import APIError, LockLost, RuntimeInconsistencyError, TransactionFailed, at_path
-from zkclient.recipes.contenders import Held
+from zkclient.recipes.held import Held
 
 OperationResult = str | Stat | None
 

@@ -15,7 +15,7 @@ from zkclient.client import AsyncZooKeeper
 from zkclient.errors import ClientClosedError, LockLost
 from zkclient.operations import Operations
 from zkclient.recipes.contenders import Contest
-from zkclient.recipes.contenders import Held as AsyncHeld
+from zkclient.recipes.held import Held as AsyncHeld
 from zkclient.recipes.lock import RLock as AsyncRLock
 from zkclient.recipes.partitioner import Partitioner as AsyncPartitioner
 from zkclient.results import ClientStatistics, State

@@ -3,38 +3,35 @@
 A contender is an ephemeral sequential node; the one with the lowest number is first. Each waits for its predecessor
 alone. What makes it right:
 
-- A contender is known by the path and the czxid that its own create was answered with, never by searching for something
-  that looks like it: a node of an earlier session is just somebody else's.
+- A contender is known by the path and the czxid that its own create was answered with: see `held`.
 - To be first is concluded from a fresh list after every wake-up, and confirmed by reading the own node: it exists, its
   owner is this session, its czxid is the token.
 - The node is left behind never: when the acquire is cancelled, its removal is with the session machine, which sends it
   for as long as the session lives; when the session ends, the node goes with it.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from math import inf
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 import anyio
 
-from zk.model.errors import NoNodeError, ZKError
-from zk.model.events import EventType, WatchEvent
+from zk.model.errors import NoNodeError
+from zk.model.events import WatchEvent
 from zk.model.paths import basename, join
-from zk.model.record import SessionId, Zxid, record
+from zk.model.record import record
 from zk.model.replies import Created, DataReply, Reply
-from zk.model.requests import Check, Create, CreateMode, Delete, GetData, Multi
-from zkclient.calls import Outcome
-from zkclient.driver import Driver
+from zk.model.requests import CreateMode, GetData
 from zkclient.errors import LockLost, OperationTimeoutError, SessionExpiredError
+from zkclient.recipes.held import Body, Held, undo
+from zkclient.recipes.places import create_below_containers, leave_place
 from zkclient.results import State
 
 if TYPE_CHECKING:
     from zkclient.client import AsyncZooKeeper
 
 PREFIX = "contender-"
-LEAVE_SECONDS_MAX = 2.0  # how long to wait for the answer to the removal of a contender; it goes on without us
 
 
 @record
@@ -97,155 +94,6 @@ class Wake:
 
     def _changed(self, _: State) -> None:
         self._event.set()
-
-
-class Held:
-    """A place at the head of the queue. `token` is the fencing token: it grows with every grant of the path."""
-
-    path: str
-    """The contender's node."""
-    token: Zxid
-    """The contender's czxid."""
-    lost: anyio.Event
-    """Set when the place is lost."""
-
-    def __init__(self, driver: Driver, path: str, absolute_path: str, token: Zxid, session_id: SessionId) -> None:
-        self.path = path
-        self.token = token
-        self.lost = anyio.Event()
-        self._driver = driver
-        self._absolute_path = absolute_path
-        self._session_id = session_id
-        self._reason = ""
-        self._released = False
-        self._told: list[Callable[[], object]] = []
-
-    def check(self) -> None:
-        """Raise LockLost if the place is known to be lost, or was given up."""
-        if self.lost_by_now():
-            raise LockLost(self.path, self._reason)
-        if self._released:
-            raise LockLost(self.path, "it was released")
-
-    def proof(self) -> Check:
-        """The operation that makes a transaction fail unless the place is still held."""
-        return Check(self._absolute_path, czxid=self.token)
-
-    # ---- for Contest
-
-    def lost_by_now(self) -> bool:
-        """Whether the place is lost: also if that is due, and the timer had no chance yet."""
-        self._driver.check_clock()
-        return self.lost.is_set()
-
-    @property
-    def reason(self) -> str:
-        """Why the place was lost."""
-        return self._reason
-
-    @property
-    def session_over(self) -> bool:
-        """Whether the contender went with its session."""
-        return self._driver.machine.session_id != self._session_id
-
-    async def confirm(self, deadline: float) -> None:
-        """See that the contender exists and is this session's, and hear of it when it goes. Raises LockLost."""
-        request = GetData(self._absolute_path, watch=True)
-        self._driver.add_listener(self._state_changed)
-        try:
-            waiter = self._driver.start_call(request, deadline, watch=self._node_changed)
-            self._confirmed(await self._driver.finish_call(waiter))
-        except NoNodeError:
-            self._lose("its node was deleted")
-        self.check()
-
-    def on_lost(self, told: Callable[[], object]) -> None:
-        """Call `told` when the place is lost; at once, if it is. It must not block."""
-        self._told.append(told)
-        if self.lost.is_set():
-            told()
-
-    def off_lost(self, told: Callable[[], object]) -> None:
-        """Do not call `told` any more."""
-        with suppress(ValueError):
-            self._told.remove(told)
-
-    def leave(self) -> Multi:
-        """Stop watching over the place; the request that removes the contender, and never another one's."""
-        if not self._released:
-            self._released = True
-            self._driver.remove_listener(self._state_changed)
-        return removal(self._absolute_path, self.token)
-
-    def _confirmed(self, outcome: Outcome) -> None:
-        body = outcome.body if isinstance(outcome, Reply) else outcome
-        if self._released:
-            return
-        if isinstance(body, NoNodeError):
-            self._lose("its node was deleted")
-        elif not isinstance(body, DataReply):
-            self._lose(f"its node can't be read: {body}")
-        elif body.stat.czxid != self.token or body.stat.ephemeral_owner != self._session_id:
-            self._lose("its node was replaced by another one")
-
-    def _node_changed(self, event: WatchEvent | ZKError) -> None:
-        if self._released or self.lost.is_set():
-            return
-        if isinstance(event, WatchEvent) and event.type is EventType.DELETED:
-            self._lose("its node was deleted")
-        else:
-            request = GetData(self._absolute_path, watch=True)
-            self._driver.post(request, self._confirmed, watch=self._node_changed)
-
-    def _state_changed(self, state: State) -> None:
-        if state is State.LOST:
-            self._lose("the session is lost")
-        elif state is State.CLOSED:
-            self._lose("the client was closed")
-
-    def _lose(self, reason: str) -> None:
-        if not self.lost.is_set():
-            self._reason = reason
-            self.lost.set()
-            for told in tuple(self._told):
-                told()
-
-
-class Body:
-    """The body of a block, entered: it is cancelled when the place is lost, and its end says so."""
-
-    def __init__(self, held: Held) -> None:
-        self._held = held
-        self._scope = anyio.CancelScope()
-        self._scope.__enter__()
-        held.on_lost(self._scope.cancel)
-
-    async def end(
-        self,
-        leave: Callable[[], Awaitable[None]],
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> bool | None:
-        """As `__aexit__`, with `leave` to give the place back. Raises LockLost if it had been lost."""
-        held = self._held
-        lost = held.lost_by_now()
-        held.off_lost(self._scope.cancel)
-        swallowed = self._scope.__exit__(exc_type, exc, traceback)
-        await leave()
-        if lost and not isinstance(exc, LockLost) and (exc is None or swallowed or isinstance(exc, Exception)):
-            raise LockLost(held.path, held.reason) from (None if swallowed else exc)
-        return swallowed
-
-
-def removal(path: str, token: Zxid) -> Multi:
-    """Delete the contender at `path`, if it is the one with this czxid."""
-    return Multi((Check(path, czxid=token), Delete(path)))
-
-
-def _undo(reply: Reply) -> Multi | None:
-    body = reply.body
-    return removal(body.path, body.stat.czxid) if isinstance(body, Created) else None
 
 
 class _NotFirst(Exception):  # noqa: N818 - no error: it ends an acquire that was not to wait
@@ -341,18 +189,10 @@ class Contest:
                 await self._wait(wake, deadline)
 
     async def _create(self, deadline: float) -> Created:
-        """The own contender, under a path that is a container and may vanish whenever it is empty."""
-        path = self._client.absolute(join(self._path, self._prefix))
-        request = Create(path, self._identifier.encode(), mode=CreateMode.EPHEMERAL_SEQUENTIAL)
-        while True:
-            try:
-                waiter = self._driver.start_call(request, deadline, orphaned=_undo)
-                body = (await self._driver.finish_call(waiter)).body
-            except NoNodeError:
-                await self._client.ensure_path(self._path, container=True, timeout=self._left(deadline))
-            else:
-                assert isinstance(body, Created)
-                return body
+        """The own contender."""
+        path = join(self._path, self._prefix)
+        mode = CreateMode.EPHEMERAL_SEQUENTIAL
+        return await create_below_containers(self._client, path, self._identifier.encode(), mode, deadline, undo)
 
     async def _is_first(self, held: Held, wake: Wake, deadline: float) -> bool:
         """Whether the own contender is granted its place; otherwise `wake` is set to watch the one it waits for."""
@@ -408,12 +248,4 @@ class Contest:
         await self._leave(held)
 
     async def _leave(self, held: Held) -> None:
-        """Remove the contender, whatever happens: what is posted is sent for as long as the session lives."""
-        request = held.leave()
-        if held.session_over:
-            return
-        gone = anyio.Event()
-        self._driver.post(request, lambda _: gone.set())
-        if self._driver.machine.attached:
-            with anyio.move_on_after(LEAVE_SECONDS_MAX, shield=True):
-                await gone.wait()
+        await leave_place(self._driver, held)

@@ -16,7 +16,7 @@ from zk.model.paths import join
 from zkclient.caches import CacheChanges, ChildrenCache
 from zkclient.errors import ClientClosedError, NoInstanceError
 from zkclient.picture import CacheChange
-from zkclient.recipes.contenders import LEAVE_SECONDS_MAX, Held
+from zkclient.recipes.held import LEAVE_SECONDS_MAX, Held
 from zkclient.recipes.instance import Instance
 from zkclient.recipes.places import leave_place, take_place
 from zkclient.results import NodeData

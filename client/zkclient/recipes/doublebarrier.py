@@ -17,7 +17,7 @@ from zk.model.paths import basename, join
 from zk.model.record import Zxid, record
 from zk.model.requests import Check, Create, GetChildren, GetData, Multi
 from zkclient.errors import APIError, BadVersionError, NodeExistsError, NoNodeError
-from zkclient.recipes.contenders import Held, removal
+from zkclient.recipes.held import Held, removal
 from zkclient.recipes.places import leave_place, sequence, take_place, write
 from zkclient.recipes.waiting import Alarm
 from zkclient.results import NodeData

@@ -17,8 +17,8 @@ from zkclient.errors import (
     ThrottledError,
     ZKError,
 )
-from zkclient.recipes.contenders import LEAVE_SECONDS_MAX, Held
 from zkclient.recipes.election import Election
+from zkclient.recipes.held import LEAVE_SECONDS_MAX, Held
 
 if TYPE_CHECKING:
     from zkclient.client import AsyncZooKeeper

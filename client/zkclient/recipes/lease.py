@@ -11,7 +11,7 @@ from zk.model.replies import Created, MultiReply, Reply
 from zk.model.requests import Check, Create, CreateMode, Delete, GetData, Multi, SetData
 from zkclient.driver import Driver
 from zkclient.errors import BadArgumentsError, BadVersionError, LockLost, NodeExistsError, NoNodeError
-from zkclient.recipes.contenders import Held, removal
+from zkclient.recipes.held import Held, removal
 from zkclient.recipes.places import write
 from zkclient.results import NodeData
 

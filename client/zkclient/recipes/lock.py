@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from zkclient.recipes.contenders import Contest, Held
+from zkclient.recipes.contenders import Contest
+from zkclient.recipes.held import Held
 
 if TYPE_CHECKING:
     from zkclient.client import AsyncZooKeeper

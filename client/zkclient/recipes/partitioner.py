@@ -14,7 +14,7 @@ from zk.model.errors import ZKError
 from zk.model.paths import basename, join
 from zkclient.datawatch import children_feed
 from zkclient.errors import BadArgumentsError, LockLost, OperationTimeoutError
-from zkclient.recipes.contenders import LEAVE_SECONDS_MAX, Held
+from zkclient.recipes.held import LEAVE_SECONDS_MAX, Held
 from zkclient.recipes.lock import Lock
 from zkclient.recipes.places import leave_place, sequence, take_place
 from zkclient.results import PartitionState

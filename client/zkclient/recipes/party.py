@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from zk.model.paths import join
 from zkclient.errors import NoNodeError
-from zkclient.recipes.contenders import Held
+from zkclient.recipes.held import Held
 from zkclient.recipes.places import leave_place, sequence, take_place
 
 if TYPE_CHECKING:

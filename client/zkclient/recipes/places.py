@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 import anyio
 
 from zk.model.paths import parent
-from zk.model.replies import Body, Created, MultiReply, Reply
+from zk.model.replies import Body, Created, MultiReply
 from zk.model.requests import Create, CreateMode, Multi
 from zkclient.calls import Orphaned
 from zkclient.driver import Driver
 from zkclient.errors import APIError, NoNodeError, RuntimeInconsistencyError, at_path
-from zkclient.recipes.contenders import LEAVE_SECONDS_MAX, Held, removal
+from zkclient.recipes.held import LEAVE_SECONDS_MAX, Held, undo
 
 if TYPE_CHECKING:
     from zkclient.client import AsyncZooKeeper
@@ -82,12 +82,6 @@ async def leave_place(driver: Driver, held: Held) -> None:
     if driver.machine.attached:
         with anyio.move_on_after(LEAVE_SECONDS_MAX, shield=True):
             await gone.wait()
-
-
-def undo(reply: Reply) -> Multi | None:
-    """Remove the node again that was created."""
-    body = reply.body
-    return removal(body.path, body.stat.czxid) if isinstance(body, Created) else None
 
 
 def sequence(name: str) -> float:

@@ -25,8 +25,8 @@ from zk.model.requests import CreateMode
 from zkclient.errors import BadVersionError, NoAuthError, NoNodeError, ThrottledError, ZKError
 from zkclient.machine import INSIST_MS
 from zkclient.operations import Consistency
-from zkclient.recipes.contenders import removal
-from zkclient.recipes.places import create_below_containers, sequence, undo, write
+from zkclient.recipes.held import removal, undo
+from zkclient.recipes.places import create_below_containers, sequence, write
 from zkclient.recipes.waiting import Alarm, in_line
 from zkclient.transaction import to_bytes
 

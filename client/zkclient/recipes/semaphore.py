@@ -6,7 +6,8 @@ from zk.model.paths import join
 from zk.model.record import Zxid
 from zk.model.requests import GetChildren, GetData, Multi, SetData
 from zkclient.errors import APIError, BadArgumentsError, BadVersionError, NoNodeError
-from zkclient.recipes.contenders import Contender, Contest, Held, Wake, in_order
+from zkclient.recipes.contenders import Contender, Contest, Wake, in_order
+from zkclient.recipes.held import Held
 from zkclient.results import NodeData
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from zk.model.record import Zxid
 from zk.model.replies import Created, MultiReply, Reply, StatReply
 from zk.model.requests import Check, Create, CreateMode, Delete, Multi, SetData
 from zkclient.errors import BadVersionError, LockLost, NodeExistsError, NoNodeError, SessionExpiredError
-from zkclient.recipes.contenders import Body, Held, removal
+from zkclient.recipes.held import Body, Held, removal
 from zkclient.recipes.places import hold, leave_place, write
 from zkclient.recipes.queue import PREFIX, Items, Queue, oldest
 from zkclient.recipes.waiting import Alarm, in_line

@@ -8,9 +8,10 @@ from contextlib import AbstractContextManager
 
 from zkclient import AsyncZooKeeper
 from zkclient.machine import Machine
-from zkclient.recipes import contenders
-from zkclient.recipes.contenders import Contender, Contest, Held, Wake, in_order
+from zkclient.recipes import held
+from zkclient.recipes.contenders import Contender, Contest, Wake, in_order
 from zkclient.recipes.election import Election
+from zkclient.recipes.held import Held
 from zkclient.recipes.readwritelock import READER, WRITER, ReadLock
 from zkclient.recipes.semaphore import Semaphore
 
@@ -205,7 +206,7 @@ PLANTS = (
         "a release deletes whichever node has the contender's name by then (21)",
         30,
         "locks lost in time, mutual exclusion, no herd",
-        (contenders, "removal", whatever_has_the_name),
+        (held, "removal", whatever_has_the_name),
     ),
     plant(
         "wrong-predecessor",

@@ -13,8 +13,9 @@ import anyio
 from zkclient.calls import Orphaned, Pending, Settle
 from zkclient.driver import Driver
 from zkclient.machine import Machine
-from zkclient.recipes import contenders
-from zkclient.recipes.contenders import Contender, Contest, Held, Wake, in_order
+from zkclient.recipes import contenders, held
+from zkclient.recipes.contenders import Contender, Contest, Wake, in_order
+from zkclient.recipes.held import Held
 from zkclient.watchers import Notified
 
 from zk.model.errors import NoNodeError
@@ -168,7 +169,7 @@ PLANTS = (
         "mutual exclusion, fencing",
         (Held, "__init__", counts_tokens_itself),
         (Held, "confirm", believes_the_list),
-        (contenders, "removal", any_node_there),
+        (held, "removal", any_node_there),
     ),
     plant(
         "release-by-search",
@@ -182,7 +183,7 @@ PLANTS = (
         "an acquire that is cancelled while its create is under way leaves the node (26)",
         30,
         "liveness, no leaked contender",
-        (contenders, "_undo", forgets_what_was_created),
+        (contenders, "undo", forgets_what_was_created),
     ),
     plant(
         "leaked-acquire",
