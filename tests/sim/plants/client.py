@@ -204,7 +204,7 @@ PLANTS = (
     plant(
         "removal-by-name",
         "a release deletes whichever node has the contender's name by then (21)",
-        30,
+        0,
         "locks lost in time, mutual exclusion, no herd",
         (held, "removal", whatever_has_the_name),
     ),
