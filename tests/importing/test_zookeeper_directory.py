@@ -43,6 +43,10 @@ def damage(directory: Path, *, salvage: bool = False) -> tuple[str, int | None, 
     return Path(caught.value.file).name, caught.value.offset, caught.value.zxid
 
 
+def text(value: str) -> bytes:
+    return pack(">i", len(value.encode())) + value.encode()
+
+
 # ---- what is good
 
 
@@ -103,6 +107,24 @@ def test_a_compressed_snapshot_is_read_as_a_plain_one(copy: Path, real_read: Exp
     (copy / f"{SNAPSHOT}.gz").write_bytes(gzip.compress(snapshot.read_bytes()))
     snapshot.unlink()
     assert as_read(read_directory(copy)) == real_read
+
+
+def sealed(content: bytes) -> bytes:
+    return content + pack(">q", zlib.adler32(content)) + text("/")
+
+
+def test_snapshots_of_all_versions_are_read(copy: Path, real_read: Expected) -> None:
+    """3.4 and 3.5 end with the seal of the nodes, 3.6 to 3.8 with a digest; 3.9 puts a zxid behind that, or alone."""
+    snapshot = copy / SNAPSHOT
+    with_digest = snapshot.read_bytes()
+    plain = with_digest[: -20 - 13]
+    for content in (plain, sealed(plain + pack(">q", 0xEB1)), sealed(with_digest + pack(">q", 0xEB1))):
+        snapshot.write_bytes(content)
+        source = read_directory(copy)
+        assert (as_read(source), source.notes) == (real_read, ())
+    for content in (plain[:-1], plain + b"more", with_digest + pack(">q", 0xEB1), sealed(with_digest + b"odd")):
+        snapshot.write_bytes(content)
+        assert len(read_directory(copy).notes) == 1  # not this one: an older one and the logs
 
 
 def test_what_was_before_the_newest_snapshot_is_not_needed(copy: Path, real_read: Expected) -> None:
@@ -311,10 +333,6 @@ def log_with(*transactions: tuple[int, int, bytes]) -> bytes:
         record = pack(">qiqqi", 77, 1, zxid, 1_000 + zxid, kind) + body
         content += pack(">qi", zlib.adler32(record), len(record)) + record + b"B"
     return content
-
-
-def text(value: str) -> bytes:
-    return pack(">i", len(value.encode())) + value.encode()
 
 
 ACL = pack(">ii", 1, 31) + text("world") + text("anyone")
