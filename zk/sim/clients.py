@@ -15,6 +15,7 @@ from zk.model.record import ServerId, SessionId, Zxid
 from zk.model.replies import ConnectReply, Reply
 from zk.model.requests import (
     AddAuth,
+    BeginRestore,
     Call,
     Check,
     ClientRequest,
@@ -23,11 +24,13 @@ from zk.model.requests import (
     Create,
     Delete,
     Exists,
+    FinishRestore,
     GetChildren,
     GetChildrenPage,
     GetData,
     Multi,
     Ping,
+    Restore,
     SetAcl,
     SetData,
     TreeRead,
@@ -35,6 +38,7 @@ from zk.model.requests import (
 from zk.sim.ghost import Ghost
 from zk.sim.links import Link, Links
 from zk.sim.sessions import Asked, SimSession
+from zk.sim.prelude import Prelude
 from zk.sim.trace import describe
 from zk.sim.walk import Walk
 from zk.sim.wishes import Wish, Wishes
@@ -46,13 +50,18 @@ _ANY_ZXID = Zxid(0)
 _FOR_EVER_MS = 1 << 30
 _PATIENCE_MS = 1_200  # without an answer for so long, a client tries another server
 _NEVER_SAID = (SessionExpiredError, SessionMovedError)  # these say nothing about the write itself
-_WRITES = (Create, Delete, SetData, SetAcl, Check, Multi, AddAuth, CloseSession)
+_WRITES = (
+    *(Create, Delete, SetData, SetAcl, Check, Multi, AddAuth, CloseSession),
+    *(BeginRestore, Restore, FinishRestore),
+)
 
 
 class SimClient:
-    """One client. `number` is its name."""
+    """One client. `number` is its name. While there is a `prelude` that is not over, it asks for what that says."""
 
-    def __init__(self, world: World, links: Links, witness: Witness, number: int) -> None:
+    def __init__(
+        self, world: World, links: Links, witness: Witness, number: int, prelude: Prelude | None = None
+    ) -> None:
         self.world = world
         self.number = number
         self.name = f"client {number}"
@@ -64,6 +73,7 @@ class SimClient:
         self._links = links
         self._witness = witness
         self._wishes = Wishes(world.wishes, number)
+        self._prelude = prelude
         self._pace_ms = world.wishes.choice((4, 20, 60))
         self._outstanding_max = world.wishes.choice((2, 6, 30))
         self._link: Link | None = None
@@ -199,6 +209,8 @@ class SimClient:
     def _wish(self, wish: Wish) -> None:
         if not self.world.wants():
             return
+        if self._prelude is not None and not self._prelude.over:
+            wish = self._prelude.instead(self.number, self.session, wish)
         request = wish.request
         if isinstance(request, AddAuth) and self._session.read_only:
             return  # which would be a matter of the connection, and no write

@@ -49,6 +49,8 @@ SERVICE = (
     "refused by acl",
     "reads refused by acl",
     "quota exceeded",
+    "trees brought",
+    "restore refused",
     "container reaped",
     "ttl node reaped",
     "reap void",

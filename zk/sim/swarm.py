@@ -31,6 +31,7 @@ from zk.sim.network import Network
 from zk.sim.node import M, Node
 from zk.sim.opinion import SecondOpinion
 from zk.sim.plan import Layer, Mode, Plan
+from zk.sim.prelude import Prelude
 from zk.sim.recipes import Recipes
 from zk.sim.service import ReplicaServer
 from zk.sim.trace import Trace, describe, zxid_text
@@ -54,6 +55,8 @@ TICK_MS = 20
 CLIENTS = 5
 RECIPES_EVERY = 3
 """Among so many seeds, one has locks and elections beside the other clients."""
+BROUGHT_EVERY = 8
+"""Among so many seeds, one begins with a tree that is brought from elsewhere."""
 
 
 @record
@@ -169,7 +172,10 @@ def _play_service(plan: Plan, world: World) -> None:
     nodes = stage.add_nodes(build)
     links = Links(world, nodes)
     links.observer = opinion = SecondOpinion(world, KEYS)
-    clients = [SimClient(world, links, witness, number) for number in range(CLIENTS)]
+    prelude = None
+    if plan.seed % BROUGHT_EVERY == BROUGHT_EVERY - 1:
+        prelude = Prelude(world, witness.ledger, epoch=3 + plan.seed % 50)
+    clients = [SimClient(world, links, witness, number, prelude) for number in range(CLIENTS)]
     with Recipes(world, links, witness, stage.voters, plan.peace_ms) as recipes:
         checks.on_committed = recipes.referee.committed
         if plan.seed % RECIPES_EVERY == 0:

@@ -14,7 +14,18 @@ from zk.model.acl import Acl, Identity
 from zk.model.errors import APIError, NoAuthError, QuotaExceededError, SessionExpiredError, SessionMovedError
 from zk.model.record import Epoch, SessionId, Zxid, counter_of, epoch_of
 from zk.model.replies import DONE, Body
-from zk.model.requests import CloseSession, Create, CreateMode, ExpireSession, Multi, NameMembers, Reap, TreeRead, Txn
+from zk.model.requests import (
+    CloseSession,
+    Create,
+    CreateMode,
+    ExpireSession,
+    FinishRestore,
+    Multi,
+    NameMembers,
+    Reap,
+    TreeRead,
+    Txn,
+)
 from zk.model.session import Session
 from zk.model.znode import Znode
 from zk.sim.answers import Answers, agrees
@@ -107,6 +118,8 @@ class Witness:
             counters["reap void" if _failed(posted) else f"{kind} reaped"] += 1
         elif isinstance(request, NameMembers):
             counters["members named"] += 1
+        elif isinstance(request, FinishRestore):
+            counters["restore refused" if _failed(posted) else "trees brought"] += 1
         elif isinstance(request, ExpireSession):
             counters["expiries" if posted.closed else "expiry void"] += 1
 

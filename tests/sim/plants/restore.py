@@ -138,7 +138,7 @@ STORIES: Mapping[str, Sequence[Callable[[], None]]] = {
 
 
 def plant(name: str, what: str, invariants: str, *changes: tuple[object, str, object]) -> Plant:
-    """No seed brings a tree: each has a story."""
+    """One seed in eight brings a tree: each has a story."""
 
     def planted() -> AbstractContextManager[object]:
         return patched(*changes)
