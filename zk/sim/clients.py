@@ -37,8 +37,8 @@ from zk.model.requests import (
 )
 from zk.sim.ghost import Ghost
 from zk.sim.links import Link, Links
-from zk.sim.sessions import Asked, SimSession
 from zk.sim.prelude import Prelude
+from zk.sim.sessions import Asked, SimSession
 from zk.sim.trace import describe
 from zk.sim.walk import Walk
 from zk.sim.wishes import Wish, Wishes
