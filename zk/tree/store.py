@@ -214,7 +214,8 @@ class Store:
         self.sum.include(brought.sum)
         self.znodes.update(brought.znodes)
         for path, children in brought.children.items():
-            self.children[path] = {**self.children.get(path, {}), **children}
+            own = self.children.get(path)
+            self.children[path] = children if own is None else {**own, **children}
         for path, znode in brought.znodes.items():
             if znode.mode:
                 self._index_special(path, None, znode)
