@@ -32,6 +32,7 @@ def client(server: ServerProcess, monkeypatch: pytest.MonkeyPatch) -> Iterator[Z
         client.create("/app", "text")
         client.create("/app/binary", b"\x00\xff")
         client.create("/app/box", container=True)
+        client.create("/app/odd \u2028 name")
         client.create("/app/job-", sequence=True)
         client.create("/app/mine", ephemeral=True)
         client.create("/app/short", "lived", ttl_ms=3_600_000)
@@ -47,24 +48,25 @@ def export(zk: Zk, file: Path, path: str = "/app") -> Outcome:
 
 def test_a_subtree_comes_back_as_it_was(client: ZooKeeper, zk: Zk, tmp_path: Path) -> None:
     outcome = export(zk, tmp_path / "app.jsonl")
-    assert (outcome.code, outcome.err) == (0, "exported 7 znodes\n")
+    assert (outcome.code, outcome.err) == (0, "exported 8 znodes\n")
     client.delete("/app", recursive=True)
     outcome = zk("import", str(tmp_path / "app.jsonl"))
-    assert outcome == Outcome(0, "imported 6 znodes; 1 ephemerals are left out\n", "")
+    assert outcome == Outcome(0, "imported 7 znodes; 1 ephemerals are left out\n", "")
     again = export(zk, tmp_path / "again.jsonl")
 
     def without_stats(text: str) -> list[object]:
-        lines = [json.loads(line) for line in text.splitlines()]
+        lines = [json.loads(line) for line in text.rstrip().split("\n")]
         return [{key: value for key, value in line.items() if key != "stat"} for line in lines]
 
     before = (tmp_path / "app.jsonl").read_text()
     assert without_stats(again.out) == [line for line in without_stats(before) if line["mode"] != "ephemeral"]  # type: ignore[index]  # a line
-    assert [json.loads(line)["path"] for line in before.splitlines()] == [
+    assert [json.loads(line)["path"] for line in before.rstrip().split("\n")] == [
         "/app",
         "/app/binary",
         "/app/box",
-        "/app/job-0000000002",
+        "/app/job-0000000003",
         "/app/mine",
+        "/app/odd \u2028 name",
         "/app/read",
         "/app/short",
     ]

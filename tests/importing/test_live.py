@@ -190,10 +190,9 @@ def test_a_source_without_persistent_watches_that_goes_away_is_read_again(
 
 @pytest.mark.skipif(zookeeper_missing() is not None, reason=zookeeper_missing() or "")
 def test_zookeeper_itself_is_copied_and_followed(tmp_path: Path, target: ServerProcess, started: list[Import]) -> None:
-    from kazoo.client import KazooClient
-
+    kazoo_client = pytest.importorskip("kazoo.client", reason="kazoo is not installed")
     with start_zookeeper(tmp_path / "zookeeper", quick_start=True) as zookeeper:
-        kazoo = KazooClient(zookeeper.hosts)
+        kazoo = kazoo_client.KazooClient(zookeeper.hosts)
         kazoo.start(timeout=30)
         kazoo.create("/app", b"0")
         for _ in range(10):

@@ -76,7 +76,7 @@ async def _import_lines(console: Console, file: str, top: str | None, overwrite:
     from zk.importing.lines import moved, read_lines  # here, as the client: only this command needs it
     from zk.importing.subtree import create_all
 
-    lines = read_lines(console.data("-" if file == "-" else f"@{file}").decode().splitlines())
+    lines = read_lines(console.data("-" if file == "-" else f"@{file}").decode().split("\n"))
     if not lines:
         raise ValueError(f"{file}: there is no line in it")
     if top is not None:
