@@ -356,7 +356,8 @@ def _told_behind(set_again: Collection[int], heard: Sequence[Heard]) -> list[Hea
 def _raw_reply(xid: int, zxid: Zxid, code: int, body: bytes, opcode: int) -> RawReply:
     if opcode in _WITH_STAT and len(body) >= _STAT.size:
         end = len(body) - _STAT.size
-        return RawReply(xid, zxid, code, body[:end], Stat._make(_STAT.unpack_from(body, end)))
+        record = bytes(sorted(body[:end])) if opcode == OpCode.GET_CHILDREN2 else body[:end]  # names have no order
+        return RawReply(xid, zxid, code, record, Stat._make(_STAT.unpack_from(body, end)))
     return RawReply(xid, zxid, code, body)
 
 
@@ -381,7 +382,7 @@ class Side:
 
     def run(self, steps: Sequence[Step], base: str) -> Transcript:
         """Make a node for the steps to work below, carry them out, and clean up."""
-        self._admin.ask(Create(base, b""))
+        self._admin.ask(Create(base, b""), Create(f"{base}/kept", b""))  # with a child, so that it stays
         clients = [self.open(slot) for slot in range(SLOTS)]
         sessions = {client.session_id: number for number, client in enumerate(clients, 1)}
         transcript: Transcript = []

@@ -136,7 +136,7 @@ DIFFERENCES: dict[str, tuple[list[Step], str, str]] = {
     "Quotas in a multi": (
         asked(
             Create(QUOTA, b""),
-            Create(f"{QUOTA}/zookeeper_limits", b"count=-1,bytes=-1=;byteHardLimit=-1;countHardLimit=2"),
+            Create(f"{QUOTA}/zookeeper_limits", b"count=-1,bytes=-1=;byteHardLimit=-1;countHardLimit=3"),
             Create(f"{QUOTA}/zookeeper_stats", b""),
             Multi((Create(NODE, b""), Create(f"{NODE}-2", b""))),
         ),
@@ -154,8 +154,8 @@ DIFFERENCES: dict[str, tuple[list[Step], str, str]] = {
             Create(NODE, b""),
             GetData(f"{QUOTA}/zookeeper_stats"),
         ),
-        "ok ok ok ok ok ok ok count=1,bytes=0",
         "ok ok ok ok ok ok ok count=2,bytes=0",
+        "ok ok ok ok ok ok ok count=3,bytes=0",
     ),
     "The stat of /zookeeper/config": ([], "", ""),  # see below
 }
