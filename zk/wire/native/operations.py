@@ -59,6 +59,8 @@ LoggedOperation = Operation | Multi | BeginRestore | Restore | FinishRestore | C
 """What stands in the log as the client sent it."""
 
 INT63_MAX = 2**63 - 1
+INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
+INT64_MIN = -(2**63)
 _NODE_FIELDS = 14
 _ZXIDS = ("czxid", "mzxid", "pzxid")
 SECRET_BYTES_MAX = 64
@@ -230,7 +232,7 @@ def _number(name: str, value: object, low: int = 0, high: int = INT63_MAX) -> in
 
 
 def _version(value: object) -> int:
-    return _number("version", value, -1, 2**31 - 1)
+    return _number("version", value, INT32_MIN, INT32_MAX)
 
 
 def _binary(name: str, value: object, bytes_max: int, limit: str = "the limit is", path: str = "") -> bytes:
@@ -248,7 +250,11 @@ def _flag(name: str, value: object) -> bool:
 
 
 class OperationDecoder:
-    """Makes requests of operations, within `limits`. All refusals are APIErrors."""
+    """Makes requests of operations, within `limits`. All refusals are APIErrors.
+
+    Versions, permissions and TTLs are not judged here, but by the tree: the log is read by this decoder too, and what
+    another protocol lets a client say must be readable there on every server.
+    """
 
     def __init__(self, limits: Limits) -> None:
         self._path_length_max = limits.path_length_max
@@ -349,7 +355,7 @@ class OperationDecoder:
         if type(value) is not tuple or len(value) != 3:
             raise _mistyped("an entry of acl", "an array of perms, scheme and id", value)
         perms, scheme, name = value
-        return Acl(_number("perms", perms, 0, 31), self._path(scheme, "scheme"), self._path(name, "id"))
+        return Acl(_number("perms", perms, INT32_MIN, INT32_MAX), self._path(scheme, "scheme"), self._path(name, "id"))
 
     def _watcher_type(self, value: object) -> WatcherType:
         return _WATCHER_TYPES[_number("watcher type", value, min(_WATCHER_TYPES), max(_WATCHER_TYPES))]
@@ -372,8 +378,8 @@ class OperationDecoder:
             data = self._data(path, data)
         if type(mode) is not int or mode not in _MODES:
             mode = _number("mode", mode, min(_MODES), max(_MODES))
-        if type(ttl_ms) is not int or not 0 <= ttl_ms <= INT63_MAX:
-            ttl_ms = _number("ttl_ms", ttl_ms)
+        if type(ttl_ms) is not int or not INT64_MIN <= ttl_ms <= INT63_MAX:
+            ttl_ms = _number("ttl_ms", ttl_ms, INT64_MIN)
         return Create(path, data, OPEN_ACL if acl is None else self._acl(path, acl), _MODES[mode], ttl_ms)
 
     def _delete(self, path: object, version: object) -> Delete:
@@ -384,7 +390,7 @@ class OperationDecoder:
             path = self._path(path)
         if type(data) is not bytes or len(data) > self._data_bytes_max:
             data = self._data(path, data)
-        if type(version) is not int or not -1 <= version < 2**31:
+        if type(version) is not int or not INT32_MIN <= version <= INT32_MAX:
             version = _version(version)
         return SetData(path, data, version)
 
@@ -438,9 +444,9 @@ class OperationDecoder:
             pzxid,
             _number("ctime", ctime),
             _number("mtime", mtime),
-            _number("version", version, -(2**31), 2**31 - 1),
+            _number("version", version, INT32_MIN, INT32_MAX),
             _number("created", created),
-            _number("aversion", aversion, -(2**31), 2**31 - 1),
+            _number("aversion", aversion, INT32_MIN, INT32_MAX),
             SessionId(0),
             _number("num_children", num_children),
             _MODES[_number("mode", mode, min(_MODES), max(_MODES))],
