@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.zookeeper.differential import SESSION_TIMEOUT_MS_MIN, SUPER_DIGEST, Side, Sides
-from zk.server.testing import start_server
+from zk.server.testing import start_ensemble
 from zk.testing.zookeeper import start_zookeeper, zookeeper_missing
 
 PROPERTIES = {
@@ -21,16 +21,19 @@ OPTIONS = ["--super-digest", SUPER_DIGEST, "--session-timeout-ms", f"{SESSION_TI
 
 @pytest.fixture(scope="session")
 def sides(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sides]:
-    """ZooKeeper, and this service."""
+    """ZooKeeper, and this service; of which every client has a server of its own."""
     missing = zookeeper_missing()
     if missing is not None:
         pytest.skip(f"no ZooKeeper to compare with: {missing}")
     directory = tmp_path_factory.mktemp("differential")
     with (
         start_zookeeper(directory, properties=PROPERTIES, settings=SETTINGS, quick_start=True) as its,
-        start_server(directory / "ours", options=OPTIONS) as ours,
+        start_ensemble(directory / "ours", options=OPTIONS) as ours,
     ):
-        both = Side("ZooKeeper", [its.servers[0].address]), Side("this service", [ours.address])
+        both = (
+            Side("ZooKeeper", [its.servers[0].address]),
+            Side("this service", [server.address for server in ours.servers]),
+        )
         yield both
         for side in both:
             side.close()

@@ -202,6 +202,7 @@ _NEW_TEXT = (_PATHS | _ODD_PATHS).map(text_bytes)
 _MAYBE_TEXT = (_PATHS | st.none()).map(text_bytes)
 _MAYBE_DATA = st.one_of(_DATA, st.none()).map(buffer_bytes)
 _NUMBERS = st.sampled_from((-(1 << 31), -2, -1, 0, 1, 2, 3, 4, 5, 6, 7, 8, 100, (1 << 31) - 1)).map(int32_bytes)
+_NO_VERSIONS = st.sampled_from((-2, 100)).map(int32_bytes)  # a check that holds is not answered by ZooKeeper
 _WATCHER_TYPES = st.sampled_from((-1, 0, 1, 2, 3, 6, 100)).map(int32_bytes)  # ZooKeeper 3.8 does not know 4 and 5
 _LONG_NUMBERS = st.sampled_from((-(1 << 63), -1, 0, 1, 3_600_000, (1 << 40) - 1, 1 << 40, (1 << 63) - 1)).map(
     int64_bytes
@@ -247,7 +248,7 @@ _RECORDS: dict[int, SearchStrategy[bytes]] = {
     OpCode.SET_ACL: _record(_GUARDED_TEXT, _MAYBE_ACL, _NUMBERS),
     OpCode.GET_CHILDREN2: _record(_TEXT, _FLAGS),
     OpCode.SYNC: _record(_TEXT),
-    OpCode.CHECK: _record(_TEXT, _NUMBERS),
+    OpCode.CHECK: _record(_TEXT, _NO_VERSIONS),
     OpCode.MULTI: _record(_HEADS, _MAYBE_TEXT, _MAYBE_DATA, _NUMBERS, _HEADS),
     OpCode.CHECK_WATCHES: _record(_TEXT, _WATCHER_TYPES),
     OpCode.REMOVE_WATCHES: _record(_TEXT, _WATCHER_TYPES),

@@ -34,7 +34,7 @@ def examples(count: int) -> settings:
     )
 
 
-@examples(80)
+@examples(60)
 @given(SENSIBLE)
 def test_well_written_clients_hear_what_zookeeper_tells_them(sides: Sides, steps: list[Step]) -> None:
     compare(sides, steps)
