@@ -27,6 +27,7 @@ from zk.model.replies import (
     MultiReply,
     PathsReply,
     Reply,
+    SaslReply,
     StatReply,
 )
 from zk.model.requests import (
@@ -51,6 +52,7 @@ from zk.model.requests import (
     MultiRead,
     Ping,
     RemoveWatches,
+    Sasl,
     SetAcl,
     SetData,
     SetWatches,
@@ -293,6 +295,7 @@ _ENCODERS: Mapping[type, Callable[[Any], _Encoded]] = {
         OpCode.AUTH,
         int32_bytes(0) + text_bytes(request.scheme) + buffer_bytes(request.credential),
     ),
+    Sasl: lambda request: (OpCode.SASL, buffer_bytes(request.token)),
     CloseSession: _nothing(OpCode.CLOSE_SESSION),
     Exists: _watched(OpCode.EXISTS),
     GetData: _watched(OpCode.GET_DATA),
@@ -398,6 +401,7 @@ _DECODERS: Mapping[type, Callable[[Reader], Body]] = {  # all others are answere
     GetChildren: lambda reader: ChildrenReply(_texts(reader), _stat(reader)),
     CountDescendants: lambda reader: CountReply(reader.int32()),
     GetEphemerals: lambda reader: PathsReply(_texts(reader)),
+    Sasl: lambda reader: SaslReply(reader.buffer()),
     WhoAmI: lambda reader: IdentitiesReply(_identities(reader)),
     Multi: _results,
     MultiRead: _results,
