@@ -34,13 +34,13 @@ def examples(count: int) -> settings:
     )
 
 
-@examples(60)
+@examples(50)
 @given(SENSIBLE)
 def test_well_written_clients_hear_what_zookeeper_tells_them(sides: Sides, steps: list[Step]) -> None:
     compare(sides, steps)
 
 
-@examples(40)
+@examples(30)
 @given(ODD)
 def test_other_clients_do_too(sides: Sides, steps: list[Step]) -> None:
     compare(sides, steps)
