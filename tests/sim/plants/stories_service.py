@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from zk.model.record import ServerId
+from zk.model.requests import ANY_VERSION, CreateMode, SetData
 from zk.replica.config import ReplicaConfig
 from zk.sim.scenario import Scenario
 
@@ -53,6 +54,45 @@ def a_ping_that_the_leader_never_heard_of_is_not_answered() -> None:
         s.run_ms(4_000)
 
 
+def an_expiry_that_an_arrival_overtakes_ends_nothing() -> None:
+    with Scenario() as s:
+        client = s.client(at=ONE, timeout_ms=600)
+        client.fall_silent()
+        s.run_ms(500)
+        s.stick_disk(ONE)
+        s.stick_disk(TWO)
+        client.wake()
+        s.run_ms(300)  # the leader has ordered that it comes back, and then that it has expired
+        s.free_disk(ONE)
+        s.free_disk(TWO)
+        s.run_until(lambda: client.connected)
+
+
+# ---- TTLs
+
+
+def reaps_soon(config: ReplicaConfig) -> ReplicaConfig:
+    return replace(config, reap_interval_ms=20)
+
+
+def a_ttl_node_that_a_write_renews_in_time_stays() -> None:
+    with Scenario(tune=reaps_soon) as s:
+        client = s.client()
+        client.create("/t", mode=CreateMode.PERSISTENT_WITH_TTL, ttl_ms=500)
+        s.run_ms(400)
+        s.stick_disk(ONE)
+        s.stick_disk(TWO)
+        written = client.ask(SetData("/t", b"1", ANY_VERSION))
+        s.run_ms(200)  # the leader has ordered the write, and then the node's end
+        s.free_disk(ONE)
+        s.free_disk(TWO)
+        s.run_until(lambda: written.answered)
+        assert client.get("/t").data == b"1"
+
+
+# ---- where there is no quorum
+
+
 def read_only_mode(config: ReplicaConfig) -> ReplicaConfig:
     return replace(config, read_only_mode=True)
 
@@ -74,6 +114,8 @@ def a_minority_shows_nothing_to_who_has_seen_more() -> None:
 STORIES: Mapping[str, Sequence[Story]] = {
     "watch-across-a-snapshot": (a_server_that_installs_a_snapshot_sends_its_clients_away,),
     "expired-by-a-pause": (a_server_that_did_not_run_takes_nobody_for_silent,),
+    "expiry-ends-a-moved-session": (an_expiry_that_an_arrival_overtakes_ends_nothing,),
+    "ttl-from-creation": (a_ttl_node_that_a_write_renews_in_time_stays,),
     "read-only-behind-its-client": (a_minority_shows_nothing_to_who_has_seen_more,),
     "ping-answered-locally": (a_ping_that_the_leader_never_heard_of_is_not_answered,),
 }
