@@ -459,7 +459,7 @@ PLANTS = (
     plant(
         "delivered-with-a-hole",
         "of several transactions that are committed together a server does not deliver the first",
-        "zxid order",
+        "zxid order, agreement",
         20,
         (Node, "deliver", delivers_all_but_the_first),
     ),

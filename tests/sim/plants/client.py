@@ -100,14 +100,14 @@ def the_one_before_that(self: Contest, before: Sequence[Contender]) -> Contender
 
 
 async def takes_the_last_for_the_leader(self: Election, wake: Wake | None) -> tuple[Zxid, str | None]:
-    contenders = in_order(await self._client.get_children(self._path))
-    if not contenders:
-        return await term(self, wake)
-    path = join(self._path, contenders[-1].name)
     try:
+        contenders = in_order(await self._client.get_children(self._path))
+        if not contenders:
+            return await term(self, wake)
+        path = join(self._path, contenders[-1].name)
         node = await self._client.get(path, watch=wake and wake.at(path))
     except NoNodeError:
-        return await takes_the_last_for_the_leader(self, wake)
+        return await term(self, wake)
     return node.stat.czxid, str(node)
 
 
@@ -197,7 +197,7 @@ PLANTS = (
         "a contender is known by its identifier: that of an earlier session is taken for the own one; that a session"
         " has ended is not looked at first, which would show it, too (22)",
         10,
-        "mutual exclusion, locks lost in time",
+        "mutual exclusion, locks lost in time, fencing",
         (Contest, "_create", comes_back_to_its_node),
         (Contest, "_place", known_by_its_name),
     ),

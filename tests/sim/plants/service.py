@@ -213,7 +213,7 @@ PLANTS = (
     plant(
         "linearizable-without-a-quorum",
         "a read-only server answers linearizable reads by what it has",
-        "read-only",
+        "read-only, linearizable reads",
         30,
         (clients, "check_served", takes_its_own_state_for_the_newest),
     ),
