@@ -15,8 +15,8 @@ from pathlib import Path
 from zk.model.record import record
 from zk.sim.plan import Layer, Mode
 
-SEEDS_MAX = 300
-"""So many seeds of a plant are run in every run of the tests."""
+SEEDS_MAX = {Layer.BROADCAST: 300, Layer.SERVICE: 30}
+"""So many seeds of a plant are run in every run of the tests: those of whole servers take thirty times as long."""
 
 
 Story = Callable[[], None]
@@ -43,8 +43,8 @@ class Plant:
 
     @property
     def deep(self) -> bool:
-        """Whether seeds find it so rarely that it needs a story of its own."""
-        return not 0 < self.seeds <= SEEDS_MAX
+        """Whether seeds find it so rarely, or so late, that it needs a story of its own."""
+        return not 0 < self.seeds <= SEEDS_MAX[self.layer]
 
 
 @contextmanager
