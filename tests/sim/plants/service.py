@@ -341,7 +341,7 @@ PLANTS = (
         "members-of-yesterday",
         "a leader leaves in /zookeeper/config what another one's configuration said",
         "members",
-        20,
+        30,
         (Clients, "propose", names_them_once_for_all),
     ),
     plant(

@@ -350,7 +350,7 @@ PLANTS = (
         "quota-drift",
         "a server that loads a snapshot does not count what is in use: its quotas differ from the others'",
         "equal digests, equal states, halt",
-        20,
+        30,
         (Quotas, "__init__", counts_from_nothing),
     ),
     plant(

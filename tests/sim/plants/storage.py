@@ -69,7 +69,7 @@ PLANTS = (
         "damage-taken-for-a-torn-tail",
         "damage to what was durable is cut off in silence, and the server votes on",
         "leader completeness, agreement, commit truth, halt, log matching, one leader, accepted epoch, durability",
-        60,
+        100,
         Mode.UNIFORM,
         (recovery, "scan", takes_damage_for_a_torn_tail),
     ),
