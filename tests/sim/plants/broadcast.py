@@ -354,7 +354,7 @@ PLANTS = (
         "promise-given-twice",
         "a voter promises the same epoch to a second candidate (R6)",
         "one leader, log matching",
-        150,
+        300,
         (zab, "consider_candidate", promises_again),
     ),
     plant(

@@ -174,7 +174,7 @@ PLANTS = (
     plant(
         "any-answer-proves-the-session",
         "a client takes any answer for a sign that its session lives, also one that no leader heard of (21)",
-        60,
+        100,
         "locks lost in time, mutual exclusion",
         (Machine, "_answered", takes_any_answer_for_proof),
     ),
