@@ -249,7 +249,7 @@ PLANTS = (
         "refused-though-done",
         "a server short of space says that a write was not done, when it had been done before and is sent again",
         "acknowledged writes",
-        20,
+        30,
         (Clients, "_refuse_unless_done", refuses_done_or_not),
     ),
     plant(
