@@ -126,7 +126,7 @@ C_COMMANDS = (
 
 
 def c_shell(hosts: str) -> list[str]:
-    """What the C client's shell says; without times."""
+    """The words that the C client's shell says; without times."""
     said: list[str] = []
     with subprocess.Popen(
         ["stdbuf", "-oL", C_SHELL, hosts],
@@ -152,15 +152,16 @@ def c_shell(hosts: str) -> list[str]:
         finally:
             end.cancel()
             program.kill()
-    shown = re.sub(r"(?m)^.*time.*$|(?<=zxid=)\w+|(?<=id: )\w+", "", "".join(said).replace(hosts, "HOSTS"))
-    return sorted(line for line in shown.splitlines() if ":ZOO_" not in line)  # the names of children have no order
+    shown = "".join(line for line in said if ":ZOO_" not in line).replace(hosts, "HOSTS")
+    shown = re.sub(r"time = \d+ msec|time ?= ?\w+ \w+ +\d+ [\d:]+ \d+|(?<=zxid=)\w+|(?<=id: )\w+", "", shown)
+    return sorted(shown.split())  # its threads write at the same time, so not even lines are whole
 
 
 @pytest.mark.skipif(not C_SHELL.exists(), reason=f"{C_SHELL} is not there: Debian's package zookeeper-bin has it")
 def test_the_c_clients_shell_says_the_same(both: Both) -> None:
     theirs, ours = map(c_shell, both)
     assert ours == theirs
-    assert "[/container]: rc = 0" in ours
+    assert "[/container]:" in ours
 
 
 NO_CURATOR = [jar for jar in CURATOR_JARS if not (JARS / f"{jar}.jar").exists()]

@@ -226,13 +226,15 @@ def test_kazoo_proves_its_user_and_owns_what_it_makes(ours: Address) -> None:
 
 
 def test_kazoo_is_told_that_its_password_is_wrong(ours: Address) -> None:
-    states: Queue[str] = Queue()
+    states: Queue[tuple[str, str]] = Queue()
     client = KazooClient(str(ours), sasl_options=sasl_options("another"))
-    client.add_listener(states.put)
+    client.add_listener(lambda state: states.put((state, client.client_state)))  # which soon is CLOSED
     client.start_async()
     try:
-        assert [states.get(timeout=10), states.get(timeout=10)] == [KazooState.CONNECTED, KazooState.LOST]
-        assert client.client_state == KeeperState.AUTH_FAILED
+        assert [states.get(timeout=10), states.get(timeout=10)] == [
+            (KazooState.CONNECTED, KeeperState.CONNECTED),
+            (KazooState.LOST, KeeperState.AUTH_FAILED),
+        ]
     finally:
         client.stop()
         client.close()
