@@ -206,3 +206,10 @@ def test_where_no_seed_finds_a_planted_bug_its_story_is_told(capsys: pytest.Capt
     said = capsys.readouterr().out
     assert said.startswith("no seed found marker-not-awaited, but its story does: an_entry_of_an_earlier_epoch")
     assert "leader completeness" in said
+
+
+def test_a_story_whose_own_claim_does_not_hold_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sim", "--plant", "deadline-ignored", "--seeds", "1", "--layer", "broadcast", "--jobs", "1"]) == 1
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    assert first == "no seed found deadline-ignored, but its story does: a_waiter_gives_up_in_time_and_leaves_nothing"
+    assert second == "  its own claim does not hold"

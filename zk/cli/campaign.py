@@ -140,7 +140,7 @@ def _shown_by_a_story(ref: PlantRef) -> bool:
                 story()
         except AssertionError as error:
             print(f"no seed found {plant.name}, but its story does: {story.__name__}")
-            print(f"  {error or 'its own claim does not hold'}")
+            print(f"  {str(error) or 'its own claim does not hold'}")
             return True
     return False
 
