@@ -43,7 +43,7 @@ LEADERLESS_CHECK_MS = 1_000
 LEADERLESS_WARNING_MS = 5_000  # when it is said first
 LEADERLESS_AGAIN_MS = 60_000
 DISK_SPACE_INTERVAL_MS = 1_000
-FREEZE_INTERVAL_MS = 10_000
+FREEZE_INTERVAL_MS = 1_000  # the shorter, the less there is to look through, during which a server is silent
 GC_THRESHOLDS = (50_000, 20, 1_000)  # a full collection practically never: see _freeze_steadily
 # The steps of stopping; with the log's they stay below the two seconds that an operator is promised.
 ANSWER_MS = 400  # for calls under way
