@@ -208,6 +208,18 @@ def test_with_a_leader_again_read_only_connections_are_closed_and_come_back_in_f
     assert isinstance(again.ask(Create("/n", b"")), Created)
 
 
+def test_a_read_only_client_is_told_nothing_of_what_a_new_leader_brings(three: "Cluster") -> None:
+    alone = cut_off_follower(three)
+    client = read_only(three, alone)
+    assert client.ask(AddWatch("/n", WatchMode.PERSISTENT)) == DONE
+    elsewhere = three.connect(three.leader_id).open()
+    assert isinstance(elsewhere.ask(Create("/n", b"")), Created)
+    three.rejoin(alone)
+    three.run_until(lambda: "/n" in three.servers[alone].tree.znodes)
+    assert client.closed == "this server has a leader again: connect as before"
+    assert [item for item in client.received if isinstance(item, WatchEvent)] == []
+
+
 def test_a_session_goes_on_read_only_and_then_in_full(three: "Cluster") -> None:
     alone = three.follower_id
     first = three.connect(alone).open()

@@ -268,6 +268,8 @@ class Replica:
         clients = self.clients
         apply = self.tree.apply
         digest_every_txns = self._config.digest_every_txns
+        if clients.read_only:
+            clients.found_leader()  # before they are told anything of what comes now
         for entry in entries:
             token = entry.token
             txn = token if isinstance(token, Txn) else txn_codec.decode(entry.payload)
