@@ -92,11 +92,16 @@ class Recipes:
     def at_war(self) -> bool:
         return self.world.now_us < self._war_until_us
 
+    @property
+    def _over(self) -> bool:
+        """Whether nobody is at anything any more, and the sessions of those that died are over, too."""
+        return all(process.idle for process in self._processes) and not any(self.referee.queues().values())
+
     def rest(self) -> None:
         """Let everyone finish what is under way, and no more. In peace all get their turn, and leave nothing."""
         self.resting = True
         until_us = self.world.now_us + REST_WITHIN_MS * MS
-        while self.world.now_us < until_us and not all(process.idle for process in self._processes):
+        while self.world.now_us < until_us and not self._over:
             self.world.run(self.world.now_us + 100 * MS)
         busy = [process.name for process in self._processes if not process.idle]
         if busy:
