@@ -88,6 +88,20 @@ def test_with_room_on_the_disk_again_writes_are_taken(one: "Cluster") -> None:
     assert isinstance(client.ask(Create("/n", b"")), Created)
 
 
+def test_until_a_refusal_was_heard_what_comes_behind_it_is_refused_too(one: "Cluster") -> None:
+    """Otherwise, with the connection broken in between, the first would be sent again and done behind the second."""
+    client = one.connect().open()
+    one.step(client.server_id, DiskSpace(low=True))
+    first = client.call(Create("/first", b""), xid=50, floor=50)
+    one.step(client.server_id, DiskSpace(low=False))
+    second = client.call(Create("/second", b""), xid=51, floor=50)
+    third = client.call(Create("/third", b""), xid=52, floor=52)
+    one.settle()
+    assert isinstance(client.answer_to(first), ThrottledError)
+    assert isinstance(client.answer_to(second), ThrottledError)
+    assert isinstance(client.answer_to(third), Created)
+
+
 def test_a_leader_whose_disk_is_nearly_full_hands_over(three: "Cluster") -> None:
     old_leader = three.leader_id
     three.step(old_leader, DiskSpace(low=True))

@@ -49,6 +49,7 @@ class Client:
         "n",
         "nonce",
         "queue",
+        "refused_xid",
         "sasl",
         "session",
         "session_id",
@@ -72,6 +73,7 @@ class Client:
         self.writes: deque[Pending] = deque()  # the writes among them
         self.items: list[Reply | WatchEvent] = []  # to be sent at the end of this step
         self.later: list[WatchEvent] = []  # what the request being carried out tells behind its own answer
+        self.refused_xid = 0  # of the last write that was refused for want of disk space
         self.sasl: DigestMd5 | None = None  # the exchange under way, or over
         self.closed = False
 

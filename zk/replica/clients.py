@@ -212,7 +212,7 @@ class Clients:
         self._advance(client)
 
     def _take_write(self, client: Client, call: Call, request: ClientWrite, done: Body = DONE) -> None:
-        if self.disk_low and type(request) is not CloseSession:
+        if (self.disk_low or 0 < call.floor <= client.refused_xid) and type(request) is not CloseSession:
             self._refuse_unless_done(client, call)
             return
         client.n += 1
@@ -226,9 +226,16 @@ class Clients:
 
     def _refuse_unless_done(self, client: Client, call: Call) -> None:
         """Whatever the session had got done on earlier connections is known here since it was attached: a write that is
-        sent again, and had been done, is answered with what came of it."""
+        sent again, and had been done, is answered with what came of it.
+
+        Until the client has heard of a refusal, what comes behind it is refused too: if the connection broke, the first
+        one would be sent again, and done after the others.
+        """
         assert client.session is not None
-        zxid, body = client.session.answers.get(call.xid, (ANY_ZXID, ThrottledError(hint=_DISK_LOW)))
+        done = client.session.answers.get(call.xid)
+        if done is None:
+            client.refused_xid = call.xid
+        zxid, body = done or (ANY_ZXID, ThrottledError(hint=_DISK_LOW))
         pending = Pending(call, body=body)
         pending.zxid = zxid
         client.queue.append(pending)
