@@ -99,6 +99,26 @@ def test_a_stall_concerns_no_newer_connection() -> None:
     assert two.messages == [(two.connections[-1].connection, 1)]
 
 
+def test_messages_are_prompt_unless_a_stall_or_a_spike_holds_them_up() -> None:
+    _, network, _, _ = connected(seed=1)
+    assert network.prompt()
+    network.stall(ONE, TWO)
+    assert not network.prompt()
+
+    world, network, _, two = connected(seed=1)
+    number = 0
+    while network.prompt():
+        network.send(ONE, ConnectionId(1), number)
+        number += 1
+    network.spikes = False
+    world.run(world.now_us + 10 * MS)
+    assert len(two.messages) < number
+    assert not network.prompt()  # what the spike holds up is still under way
+    world.run(world.now_us + 500 * MS)
+    assert len(two.messages) == number
+    assert network.prompt()
+
+
 def test_after_a_reset_both_ends_hear_of_it_and_get_a_new_connection() -> None:
     world, network, one, two = connected(seed=3)
     network.reset(ONE, TWO)

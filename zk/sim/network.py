@@ -169,6 +169,12 @@ class Network(Generic[M]):
             for (holder, _), connection in self._by_end.items()
         )
 
+    def prompt(self) -> bool:
+        """Whether nothing under way arrives later than after the ordinary delay: no spike, no stall goes before it."""
+        by_us = self.world.now_us + (self.delay_ms_max + 1) * MS
+        ends = [end for connection in self._current.values() for end in connection.ends.values()]
+        return all(end.clear_us <= by_us and not end.stalls and not end.stalled for end in ends)
+
     def isolate(self, group: Sequence[ServerId]) -> None:
         """Partition: nothing passes between `group` and the others."""
         for inside in group:

@@ -148,8 +148,9 @@ class Truces(Generic[M]):
             self._when(self._all_in_step, hide, partial(self._show, (), spikes))
 
     def _all_in_step(self) -> bool:
-        """Whether everyone follows one leader, every way is open, and no disk is slow."""
-        fast = all(node.slow_until_us < self.world.now_us for node in self._nodes)
+        """Whether everyone follows one leader, every way is open, and neither a disk nor a message is slow: an answer
+        that an older spike holds up lets a leader give up by right."""
+        fast = all(node.slow_until_us < self.world.now_us for node in self._nodes) and self._strikes.network.prompt()
         return fast and not self._strikes.closed and len(self._in_step()) == len(self._nodes)
 
     def _hide(self, victim: Node[M], for_us: int, spikes: bool) -> None:
