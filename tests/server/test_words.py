@@ -63,6 +63,36 @@ def test_only_words_of_the_whitelist_are_answered(tmp_path: Path) -> None:
             assert ask(server.address, word.encode()) == refusal
 
 
+TAKEN_APART = {
+    "kazoo": (b"envi", r"zookeeper\.version=(\d+)\.(\d+)\.(\d+)(?:-([a-zA-Z0-9.-]+))?"),
+    "Datadog": (
+        b"stat",
+        r"\AZookeeper version: [^\n]*?(\d+\.\d+\.\d+)[^\n]*\nClients:\n( /[^\n]+\n)+\nLatency min/avg/max: ",
+    ),
+    "the Go client's FLWSrvr": (
+        b"srvr",
+        r"\AZookeeper version: ([A-Za-z0-9.-]+), built on (\d\d/\d\d/\d{4} \d\d:\d\d [A-Za-z0-9:+-]+)\n"
+        r"Latency min/avg/max: (\d+)/([0-9.]+)/(\d+)\nReceived: (\d+)\nSent: (\d+)\nConnections: (\d+)\n"
+        r"Outstanding: (\d+)\nZxid: (0x[0-9a-f]+)\nMode: (\w+)\nNode count: (\d+)\n",
+    ),
+    "the Go client's FLWCons": (
+        b"cons",
+        r"(?m)^ /((?:\d{1,3}\.){3}\d{1,3}:\d+)\[\d+\]\(queued=(\d+),recved=(\d+),sent=(\d+)"
+        r",sid=(0x[a-f0-9]+),lop=([A-Z]{4}),est=(\d+),to=(\d+),lcxid=(0x[a-f0-9]+),lzxid=(0x[a-f0-9]+)"
+        r",lresp=(\d+),llat=(\d+),minlat=(\d+),avglat=(\d+),maxlat=(\d+)\)$",
+    ),
+    "Telegraf": (b"mntr", r"\A(zk_\w+\s+[\w.-]+[^\n]*\n)+\Z"),
+    "zktop": (b"stat", r"(?m)^Mode: (leader|follower|standalone)$"),
+}
+
+
+@pytest.mark.parametrize(("word", "form"), TAKEN_APART.values(), ids=TAKEN_APART)
+def test_programs_find_what_they_look_for(server: ServerProcess, word: bytes, form: str) -> None:
+    """ZooKeeper wrote the date of its version in two ways: the Go client understands the older one, others any."""
+    with Session(server):
+        assert re.search(form, ask(server.address, word))
+
+
 def test_words_tell_of_sessions_watches_and_ephemerals(tmp_path: Path) -> None:
     with start_server(tmp_path) as server, Session(server, 10_000) as one, Session(server, 20_000) as two:
         one.ask(Create("/a", b"12345"))

@@ -6,7 +6,7 @@ from zk.model.record import SessionId, Zxid
 from zk.wire.zookeeper import words
 from zk.wire.zookeeper.words import ConnectionFacts, Latency, ServerFacts, SessionClock, SessionFacts
 
-VERSION = "3.8.0-zk0.1.0, built on 2024-12-29 17:54 UTC"
+VERSION = "3.8.0-zk0.1.0, built on 12/29/2024 17:54 UTC"
 ONE, TWO = SessionId(0x100015D48660000), SessionId(0x100015D48660001)
 SESSION = SessionFacts(ONE, "PING", 1795397908152, 10_000, 14, Zxid(8), 22924381, 2, Latency(0, 2.4, 13))
 ATTACHED = ConnectionFacts("127.0.0.1:42128", 1, 0, 16, 15, 1795398122_000, SESSION)

@@ -52,7 +52,7 @@ class Words:
         self._store = store
         self._started_at_ms = monotonic_ms()
         built = datetime.fromtimestamp(Path(zk.__file__).stat().st_mtime, UTC)
-        self._version = f"{words.COMPATIBLE_VERSION}-zk{zk.__version__}, built on {built:%Y-%m-%d %H:%M} UTC"
+        self._version = f"{words.COMPATIBLE_VERSION}-zk{zk.__version__}, built on {built:%m/%d/%Y %H:%M} UTC"
         self._answers: dict[str, Callable[[], str]] = {
             "ruok": lambda: "imok",
             "srvr": lambda: words.srvr(self._facts()),
