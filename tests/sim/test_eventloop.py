@@ -55,6 +55,22 @@ def test_a_fast_clock_is_ahead_of_the_world() -> None:
     assert world_ms == [250]
 
 
+def test_time_passes_while_a_process_comes_to_its_end() -> None:
+    tried: list[float] = []
+
+    async def main() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            end = anyio.current_time() + 0.001
+            while anyio.current_time() < end:
+                tried.append(anyio.current_time())
+                await anyio.lowlevel.cancel_shielded_checkpoint()
+
+    play(main)
+    assert len(tried) == 100
+
+
 def test_a_stalled_process_does_late_what_was_due() -> None:
     woken: list[float] = []
 

@@ -99,7 +99,8 @@ class EventLoop(asyncio.BaseEventLoop):
             self._failure = failure
 
     def end(self, main: "asyncio.Task[None]") -> None:
-        """The run is over: cancel `main`, and let it clean up, apart from the world. Time is skipped."""
+        """The run is over: cancel `main`, and let it clean up, apart from the world. Time is skipped, and passes by
+        turns as it did before."""
         self.over = True
         main.cancel()
         for _ in range(TURNS_TO_END_MAX):
@@ -109,6 +110,7 @@ class EventLoop(asyncio.BaseEventLoop):
                 assert self._later, f"{main} waits for nothing"
                 self._skipped_us += max(0, self._us_until(self._later[0][0]))
             self._turn()
+            self._skipped_us += TURN_US
         assert main.done(), f"{main} does not end"
         if not main.cancelled():
             main.exception()  # was told, or comes of the end
