@@ -3,7 +3,14 @@
 from typing import TYPE_CHECKING
 
 from zk.model.acl import Acl, Identity
-from zk.model.errors import AuthFailedError, MarshallingError, NoAuthError, SessionExpiredError, ThrottledError
+from zk.model.errors import (
+    AuthFailedError,
+    MarshallingError,
+    NoAuthError,
+    SessionExpiredError,
+    ThrottledError,
+    UnimplementedError,
+)
 from zk.model.limits import Limits
 from zk.model.peering import ReadIndexAsk
 from zk.model.record import SessionId
@@ -119,6 +126,17 @@ def test_a_malformed_call_is_refused_in_its_turn_and_the_connection_goes_on(one:
     assert client.answer_to(xids[1]) == error
     assert isinstance(client.answer_to(xids[2]), Znode)
     assert client.closed is None
+
+
+def test_a_final_refusal_is_the_last_thing_that_a_connection_hears(one: "Cluster") -> None:
+    client = one.connect().open()
+    error = UnimplementedError("", "there is no such operation here")
+    calls = (Create("/n", b""), Malformed(error, final=True), GetData("/n"), Create("/m", b""))
+    written, refused, *_ = [client.call(call) for call in calls]
+    one.settle()
+    assert [item.xid for item in client.received if isinstance(item, Reply)][-2:] == [written, refused]
+    assert client.answer_to(refused) == error
+    assert client.closed is not None
 
 
 def test_whatever_comes_before_connect_ends_the_connection_with_a_hint(one: "Cluster") -> None:

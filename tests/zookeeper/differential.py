@@ -262,8 +262,8 @@ class Client:
             self.ask(credential)
 
     def raw(self, opcode: int, record: bytes) -> list[Heard]:
-        """The answer to a frame with this record. ZooKeeper ends the connection after a request that it does not know,
-        this service does not; so the client does."""
+        """The answer to a frame with this record. Both end the connection after a request that they don't know, sooner
+        or later; here the client does."""
         heard = self.frame(opcode, record)
         if any(isinstance(item, RawReply) and item.code == Code.UNIMPLEMENTED for item in heard):
             self.vanish()

@@ -337,6 +337,13 @@ def test_what_is_framed_well_and_wrong_is_refused_in_its_turn(op: int, record: b
     assert refused(op, record) is error
 
 
+@pytest.mark.parametrize(("op", "final"), [(77, True), (0, True), (-10, True), (16, False), (20, False), (1, False)])
+def test_only_the_refusal_of_an_unknown_request_is_final(op: int, final: bool) -> None:
+    malformed = asked(op, text("/c"))
+    assert isinstance(malformed, Malformed)
+    assert malformed.final is final
+
+
 @pytest.mark.parametrize(("op", "record"), [(100, int32(0) + text("digest")), (102, b"")])
 def test_a_credential_that_is_cut_ends_the_connection(op: int, record: bytes) -> None:
     with pytest.raises(ProtocolError, match="malformed"):

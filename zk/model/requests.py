@@ -430,9 +430,11 @@ class GetStatus:
 
 @record
 class Malformed:
-    """A call that was framed well, but whose content could not be understood: it gets its refusal in its turn."""
+    """A call that was framed well, but whose content could not be understood: it gets its refusal in its turn. With
+    `final`, that is the last thing its connection hears."""
 
     error: APIError
+    final: bool = False
 
 
 ConnectionRequest = Malformed | Connect | Ping | Sync | AddWatch | RemoveWatches | CheckWatches | SetWatches | GetStatus

@@ -641,6 +641,8 @@ class Clients:
                     client.later += self.watches.set_again(connection, request, znodes, self.applied, self._may_read)
                     return DONE
                 case Malformed():
+                    if request.final:
+                        self._close(client, str(request.error))
                     return request.error
                 case Connect():
                     return BadArgumentsError(hint="this connection has a session already")

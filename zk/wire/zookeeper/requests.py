@@ -168,9 +168,10 @@ class RequestDecoder:
 
     def _decode_special(self, op: int, reader: Reader) -> Sequence[Asked]:
         decode = self._special.get(op)
+        if decode is None:
+            unknown = UnimplementedError("", f"there is no such operation here: number {op}")
+            return [(Call(0, Malformed(unknown, final=True)), replies.refusal)]
         try:
-            if decode is None:
-                raise UnimplementedError("", f"there is no such operation here: number {op}")
             return decode(reader)
         except APIError as error:
             return [(Call(0, Malformed(error)), replies.refusal)]
