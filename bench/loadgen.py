@@ -1,6 +1,7 @@
 """A load generator: N connections with W requests outstanding each.
 
-Frames are encoded before the clock starts, so that it is cheap. It speaks this service's own protocol, or ZooKeeper's.
+Frames are encoded before the clock starts, so that it is cheap. It speaks this service's own protocol, ZooKeeper's
+or etcd's.
 
 Run by the benchmarks as a process of its own; prints one JSON object. How to see that it is not the bottleneck:
 `cpu_seconds` (its own) stays well below `seconds`.
@@ -11,135 +12,37 @@ import json
 import select
 import socket
 import time
-from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
-from struct import Struct
 
-import msgpack  # type: ignore[import-untyped]  # it ships no types
+from bench.wires import Native, Wire, ZooKeeper
 
-from zk.model.record import SessionId
-from zk.model.requests import Call, ClientRequest, Connect, Create, GetData, SetData
-from zk.wire.native import MAGIC, ClientConnection
-from zk.wire.zookeeper.jute import buffer_bytes, flag_bytes, int32_bytes, int64_bytes, text_bytes, vector_bytes
-from zk.wire.zookeeper.numbers import OpCode
-
-SESSION_TIMEOUT_MS = 30_000
-OPERATIONS = ("get", "set", "create", "mix")
+WIRES = ("native", "zookeeper", "etcd")
+OPERATIONS = ("get", "linearizable", "set", "create", "mix")
 READS_PER_WRITE = 9  # of a mix
+ANSWER_TIMEOUT_S = 30.0  # more than any disk of a benchmark stalls
 
 
 @dataclass
 class Outcome:
-    """What one run measured. Latencies are milliseconds, from the send of a window to each of its replies."""
+    """What one run measured. Latencies are milliseconds, from the send of a window to each of its replies; answers are
+    taken to come in the order of the calls, which over HTTP/2 they need not."""
 
     operations: int
     seconds: float
     cpu_seconds: float
     p50_ms: float
     p99_ms: float
-    errors: int
+    errors: list[int]
+    """The codes of answers that were refusals."""
 
 
-class Wire(ABC):
-    """The client's end of one connection, as cheap as can be."""
+def wire_named(name: str) -> type[Wire]:
+    """One of `WIRES`. ImportError if it is etcd's, and hpack is not installed."""
+    if name == "etcd":
+        from bench.grpc_wire import Etcd
 
-    opening: bytes
-    """What asks for a session."""
-
-    @abstractmethod
-    def get(self, xid: int, path: str) -> bytes: ...
-
-    @abstractmethod
-    def set(self, xid: int, floor: int, path: str, data: bytes) -> bytes: ...
-
-    @abstractmethod
-    def create(self, xid: int, floor: int, path: str, data: bytes) -> bytes: ...
-
-    @abstractmethod
-    def answers(self, data: bytes) -> list[bool]:
-        """For each answer that `data` completes, whether it is a refusal. The session's is the first."""
-
-
-class Native(Wire):
-    """This service's own protocol."""
-
-    def __init__(self) -> None:
-        self._wire = ClientConnection("zk bench")
-        self.opening = self._wire.hello() + self._call(0, Connect(SessionId(0), b"", SESSION_TIMEOUT_MS))
-        self._unpacker = msgpack.Unpacker(max_buffer_size=64 * 1024 * 1024)
-        self._preface = len(MAGIC)  # bytes before the first frame, which is a greeting
-
-    def get(self, xid: int, path: str) -> bytes:
-        return self._call(xid, GetData(path))
-
-    def set(self, xid: int, floor: int, path: str, data: bytes) -> bytes:
-        return self._call(xid, SetData(path, data), floor)
-
-    def create(self, xid: int, floor: int, path: str, data: bytes) -> bytes:
-        return self._call(xid, Create(path, data), floor)
-
-    def answers(self, data: bytes) -> list[bool]:
-        if self._preface:
-            self._unpacker.feed(data[self._preface :])
-            self._preface = 0
-            next(self._unpacker)
-        else:
-            self._unpacker.feed(data)
-        return [kind < 0 for _, _, kind, *_ in self._unpacker]
-
-    def _call(self, xid: int, request: ClientRequest, floor: int = 0) -> bytes:
-        return self._wire.call(Call(xid, request, floor))
-
-
-_LENGTH = Struct(">i")
-_HEAD = Struct(">iiqi")  # length, xid, zxid, error
-_WORLD = int32_bytes(31) + text_bytes("world") + text_bytes("anyone")
-
-
-class ZooKeeper(Wire):
-    """ZooKeeper's."""
-
-    def __init__(self) -> None:
-        nothing_seen = int32_bytes(0) + int64_bytes(0)
-        session = int32_bytes(SESSION_TIMEOUT_MS) + int64_bytes(0) + buffer_bytes(bytes(16)) + flag_bytes(False)
-        self.opening = buffer_bytes(nothing_seen + session)
-        self._attached = False
-        self._unfinished = b""
-
-    def get(self, xid: int, path: str) -> bytes:
-        return self._call(xid, OpCode.GET_DATA, text_bytes(path) + flag_bytes(False))
-
-    def set(self, xid: int, floor: int, path: str, data: bytes) -> bytes:
-        return self._call(xid, OpCode.SET_DATA, text_bytes(path) + buffer_bytes(data) + int32_bytes(-1))
-
-    def create(self, xid: int, floor: int, path: str, data: bytes) -> bytes:
-        persistent = vector_bytes([_WORLD]) + int32_bytes(0)
-        return self._call(xid, OpCode.CREATE, text_bytes(path) + buffer_bytes(data) + persistent)
-
-    def answers(self, data: bytes) -> list[bool]:
-        data = self._unfinished + data
-        at, refused = 0, []
-        if not self._attached:
-            if len(data) < _LENGTH.size or len(data) < (at := _LENGTH.size + _LENGTH.unpack_from(data)[0]):
-                self._unfinished = data
-                return []
-            self._attached = True
-            refused.append(False)
-        end = len(data) - _HEAD.size
-        while at <= end:
-            length, _, _, error = _HEAD.unpack_from(data, at)
-            if at + _LENGTH.size + length > len(data):
-                break
-            at += _LENGTH.size + length
-            refused.append(error != 0)
-        self._unfinished = data[at:]
-        return refused
-
-    def _call(self, xid: int, opcode: int, fields: bytes) -> bytes:
-        return buffer_bytes(int32_bytes(xid) + int32_bytes(opcode) + fields)
-
-
-WIRES: dict[str, type[Wire]] = {"native": Native, "zookeeper": ZooKeeper}
+        return Etcd
+    return {"native": Native, "zookeeper": ZooKeeper}[name]
 
 
 class Connection:
@@ -152,19 +55,19 @@ class Connection:
         self.socket = socket.create_connection((host, port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.xid = 0
-        self.ask(wire.opening)
+        self.ask(wire.opening, 0)
         self.frames: list[bytes] = []
         self.sent = 0
         self.answered = 0
         self.sent_at: list[float] = []
 
-    def ask(self, frame: bytes) -> None:
-        """One call, blocking: for the preparations."""
-        self.socket.sendall(frame)
-        while not (refused := self.wire.answers(self.receive())):
+    def ask(self, frame: bytes, calls: int = 1) -> None:
+        """One call, or the opening, blocking: for the preparations."""
+        self.socket.sendall(self.wire.before(calls) + frame)
+        while not (codes := self.wire.answers(self.receive())):
             pass
-        if any(refused):
-            raise RuntimeError(f"the server refused what prepares {self.node}")
+        if any(codes):
+            raise RuntimeError(f"the server refused what prepares {self.node}: {codes}")
 
     def create(self, path: str, data: bytes) -> None:
         self.xid += 1
@@ -180,6 +83,8 @@ class Connection:
                 frame = wire.create(self.xid, floor, f"{node}/n{index:07d}", data)
             elif operation == "set" or (operation == "mix" and index % (READS_PER_WRITE + 1) == READS_PER_WRITE):
                 frame = wire.set(self.xid, floor, node, data)
+            elif operation == "linearizable":
+                frame = wire.get_linearizable(self.xid, node)
             else:
                 frame = wire.get(self.xid, node)
             self.frames.append(frame)
@@ -190,7 +95,7 @@ class Connection:
         if not batch:
             return
         self.sent = sent + len(batch)
-        data = b"".join(batch) if len(batch) > 1 else batch[0]
+        data = b"".join((self.wire.before(len(batch)), *batch))
         self.sent_at += [time.perf_counter()] * len(batch)
         written = self.socket.send(data)
         if written < len(data):
@@ -204,14 +109,14 @@ class Connection:
             raise ConnectionError(f"the server closed the connection of {self.node}")
         return data
 
-    def take(self, latencies: list[float]) -> tuple[int, int]:
-        """How many answers have arrived, and how many of them are refusals."""
-        refused = self.wire.answers(self.receive())
+    def take(self, latencies: list[float]) -> list[int]:
+        """For each answer that has arrived, the code of the refusal; 0 if it is none."""
+        codes = self.wire.answers(self.receive())
         now = time.perf_counter()
         first = self.answered
-        self.answered = last = first + len(refused)
+        self.answered = last = first + len(codes)
         latencies += [now - sent_at for sent_at in self.sent_at[first:last]]
-        return len(refused), sum(refused)
+        return codes
 
 
 def run(
@@ -231,7 +136,7 @@ def run(
         client.create(client.node, b"x" * size)
         client.prepare(operation, total // connections, window, size)
     latencies: list[float] = []
-    errors = 0
+    errors: list[int] = []
     with select.epoll() as epoll:  # not `selectors`: its bookkeeping costs as much as a request
         by_fd = {client.socket.fileno(): client for client in clients}
         for fd, client in by_fd.items():
@@ -243,12 +148,16 @@ def run(
         for client in clients:
             client.send(window)
         while remaining:
-            for fd, _ in epoll.poll(10):
+            events = epoll.poll(ANSWER_TIMEOUT_S)
+            if not events:
+                raise TimeoutError(f"no answer for {ANSWER_TIMEOUT_S} s; {remaining} of {operations} are missing")
+            for fd, _ in events:
                 client = by_fd[fd]
-                arrived, failed = client.take(latencies)
-                errors += failed
-                remaining -= arrived
-                client.send(arrived)
+                codes = client.take(latencies)
+                if any(codes):
+                    errors += filter(None, codes)
+                remaining -= len(codes)
+                client.send(len(codes))
         seconds = time.perf_counter() - started
         cpu = time.process_time() - cpu
     for client in clients:
@@ -277,7 +186,7 @@ def main() -> None:
     options = parser.parse_args()
     servers = [(host, int(port)) for host, _, port in (item.rpartition(":") for item in options.servers.split(","))]
     shape = (options.connections, options.window, options.operation, options.total, options.size)
-    outcome = run(servers, WIRES[options.wire], options.root, *shape)
+    outcome = run(servers, wire_named(options.wire), options.root, *shape)
     print(json.dumps(asdict(outcome)))
 
 

@@ -1,0 +1,93 @@
+"""Services side by side: each works under the same load generator, in turns, so that whatever else the machine does
+slows all of them."""
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+from zk.server.testing import cpu_seconds
+
+LOADGEN = Path(__file__).with_name("loadgen.py")
+
+
+@dataclass
+class Figures:
+    """What one round measured, or the medians of some. `cpu_us` is what an operation costs all servers together;
+    `generator` is the load generator's share of one core: far below 1, it is not the bottleneck."""
+
+    per_second: float
+    cpu_us: float
+    p50_ms: float
+    p99_ms: float
+    generator: float
+
+
+@dataclass
+class Case:
+    """What all sides are to do: `total` operations over `connections`, with `window` of them outstanding on each."""
+
+    connections: int
+    window: int
+    operation: str
+    total: int
+
+    @property
+    def shape(self) -> str:
+        return f"{self.connections} x {self.window}"
+
+
+@dataclass
+class Side:
+    """Servers, how they are spoken to, and what each round of the case under way measured."""
+
+    wire: str
+    hosts: str
+    pids: Sequence[int]
+    rounds: list[Figures] = field(default_factory=list)
+
+    def run(self, case: Case) -> None:
+        root = f"/bench-{time.time_ns()}"  # each round has its own
+        shape = ["--connections", str(case.connections), "--window", str(case.window)]
+        work = ["--operation", case.operation, "--total", str(case.total), "--root", root]
+        command = [sys.executable, str(LOADGEN), "--servers", self.hosts, "--wire", self.wire, *shape, *work]
+        before_s = sum(map(cpu_seconds, self.pids))
+        found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+        used_s = sum(map(cpu_seconds, self.pids)) - before_s
+        assert not found["errors"], (self.wire, case, found)
+        self.rounds.append(
+            Figures(
+                per_second=found["operations"] / found["seconds"],
+                cpu_us=used_s / found["operations"] * 1e6,
+                p50_ms=found["p50_ms"],
+                p99_ms=found["p99_ms"],
+                generator=found["cpu_seconds"] / found["seconds"],
+            )
+        )
+
+    def medians(self) -> Figures:
+        """Of the rounds so far, which are then forgotten."""
+        rounds, self.rounds = self.rounds, []
+        return Figures(*(statistics.median(getattr(each, item.name) for each in rounds) for item in fields(Figures)))
+
+
+def compare(sides: Sequence[Side], case: Case, rounds: int) -> list[Figures]:
+    """The medians of each side."""
+    for _ in range(rounds):
+        for side in sides:
+            side.run(case)
+    return [side.medians() for side in sides]
+
+
+def print_row(*cells: str) -> None:
+    """A row of a table of docs/performance.md."""
+    print(f"| {' | '.join(cells)} |", flush=True)
+
+
+def print_head(*names: str) -> None:
+    print_row(*names)
+    print(f"|{'---|' * len(names)}")
