@@ -77,10 +77,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
             ours = stack.enter_context(start_ensemble(Path(directory), size))
             its = stack.enter_context(start_etcd(Path(directory) / "etcd", size))
-            sides = (
-                Side("native", ours.hosts, [server.pid for server in ours.servers]),
-                Side("etcd", its.hosts, [server.pid for server in its.servers]),
-            )
+            sides = Side("native", ours), Side("etcd", its)
             for case in cases(size, options.operations, options.scale):
                 row(size, case, compare(sides, case, options.rounds))
 

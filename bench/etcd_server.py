@@ -27,6 +27,14 @@ def etcd_missing() -> str | None:
     return None if shutil.which("etcd") else "there is no etcd: Debian's package etcd-server has it"
 
 
+def ask(hosts: str, path: str, body: object = None) -> dict[str, object]:
+    """A request to the JSON gateway of one server: POST if there is a body. OSError if it can't be asked or refuses."""
+    data = None if body is None else json.dumps(body).encode()
+    with urllib.request.urlopen(f"http://{hosts}{path}", data, ASK_TIMEOUT_S) as response:
+        answer: dict[str, object] = json.load(response)
+    return answer
+
+
 class EtcdProcess:
     """One server of etcd, running; its data and log are in `directory`."""
 
@@ -54,15 +62,8 @@ class EtcdProcess:
         self._process.kill()
         self._process.wait()
 
-    def ask(self, path: str, body: object = None) -> dict[str, object]:
-        """A request to its JSON gateway: POST if there is a body. OSError if it can't be asked or refuses."""
-        data = None if body is None else json.dumps(body).encode()
-        with urllib.request.urlopen(f"http://{self.address}{path}", data, ASK_TIMEOUT_S) as response:
-            answer: dict[str, object] = json.load(response)
-        return answer
-
     def leads(self) -> bool:
-        status = self.ask("/v3/maintenance/status", {})
+        status = ask(self.hosts, "/v3/maintenance/status", {})
         assert isinstance(status["header"], dict)
         return bool(status["leader"] == status["header"]["member_id"])
 
@@ -71,7 +72,7 @@ class EtcdProcess:
         deadline_s = time.monotonic() + timeout_s
         while True:
             try:
-                if self.ask("/health") == {"health": "true"}:
+                if ask(self.hosts, "/health") == {"health": "true"}:
                     return
             except OSError:  # it does not listen yet, or has no leader
                 pass

@@ -1,7 +1,8 @@
-"""What a server takes: time from process start to serving, and resident memory; empty, and with 100,000 znodes. And how
-long a server inside a test's process takes to start.
+"""What one server takes: time from process start to serving, and resident memory; empty, with 100,000 znodes, and
+started again with them. And how long a server inside a test's process takes to start.
 
-python bench/footprint.py
+    python bench/footprint.py
+    python bench/footprint.py --beside zookeeper etcd       # the same of ZooKeeper and etcd, where they are installed
 """
 
 import argparse
@@ -13,9 +14,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from zk.server.testing import ServerProcess, start_server
+from bench.services import NAMES, START, Server
+from bench.sides import LOADGEN, print_head, print_row
 
-LOADGEN = Path(__file__).with_name("loadgen.py")
+HEAD = ("", "empty: s to serving", "MB", "znodes just created: MB", "after kill -9: s to serving", "MB")
 EMBEDDED = """
 import statistics, time
 from zkclient import ZooKeeper
@@ -47,36 +49,40 @@ def resident_mb(pid: int) -> float:
 
 
 @contextmanager
-def timed_server(data: Path, what: str) -> Iterator[ServerProcess]:
+def timed(name: str, directory: Path) -> Iterator[tuple[Server, str, str]]:
+    """A server alone, the seconds until it served, and the memory that it took then."""
     started = time.perf_counter()
-    with start_server(data) as server:
+    with START[name](directory, 1) as service:
         seconds = time.perf_counter() - started
-        status = server.status()
-        print(f"{what}: {seconds:.2f} s to serving, {resident_mb(server.pid):.0f} MB, {status.znodes:,} znodes")
-        yield server
+        [server] = service.servers
+        yield server, f"{seconds:.2f}", f"{resident_mb(server.pid):.0f}"
+
+
+def measure(name: str, directory: Path, znodes: int, size: int) -> None:
+    """One row."""
+    with timed(name, directory) as (server, *empty):
+        shape = ["--connections", "8", "--window", "64", "--operation", "create"]
+        work = ["--wire", name, "--total", str(znodes), "--size", str(size)]
+        command = [sys.executable, str(LOADGEN), "--servers", server.hosts, *shape, *work]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        created = f"{resident_mb(server.pid):.0f}"
+        server.kill()
+    with timed(name, directory) as (_, *again):
+        print_row(NAMES[name], *empty, created, *again)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--znodes", type=int, default=100_000)
     parser.add_argument("--size", type=int, default=100, help="bytes of data in each")
+    parser.add_argument("--beside", nargs="+", choices=list(START), default=[], help="other services to measure, too")
     options = parser.parse_args()
     subprocess.run([sys.executable, "-c", EMBEDDED], check=True)
-    with tempfile.TemporaryDirectory() as directory:
-        data = Path(directory) / "data"
-        with timed_server(data, "empty"):
-            pass
-        with timed_server(data, "empty, second start") as server:
-            shape = ["--connections", "8", "--window", "64", "--operation", "create"]
-            work = ["--total", str(options.znodes), "--size", str(options.size)]
-            command = [sys.executable, str(LOADGEN), "--servers", str(server.address), *shape, *work]
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-            print(f"{options.znodes:,} znodes of {options.size} bytes just created: {resident_mb(server.pid):.0f} MB")
-            server.kill()
-        with timed_server(data, "after kill -9") as server:
-            server.terminate()
-        with timed_server(data, "after SIGTERM"):
-            pass
+    print(f"\n{options.znodes:,} znodes of {options.size} bytes:\n")
+    print_head(*HEAD)
+    for name in ("native", *options.beside):
+        with tempfile.TemporaryDirectory() as directory:
+            measure(name, Path(directory), options.znodes, options.size)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+from bench.services import Service
 from zk.server.testing import cpu_seconds
 
 LOADGEN = Path(__file__).with_name("loadgen.py")
@@ -43,21 +44,20 @@ class Case:
 
 @dataclass
 class Side:
-    """Servers, how they are spoken to, and what each round of the case under way measured."""
+    """A service, how it is spoken to, and what each round of the case under way measured."""
 
     wire: str
-    hosts: str
-    pids: Sequence[int]
+    service: Service
     rounds: list[Figures] = field(default_factory=list)
 
     def run(self, case: Case) -> None:
         root = f"/bench-{time.time_ns()}"  # each round has its own
         shape = ["--connections", str(case.connections), "--window", str(case.window)]
         work = ["--operation", case.operation, "--total", str(case.total), "--root", root]
-        command = [sys.executable, str(LOADGEN), "--servers", self.hosts, "--wire", self.wire, *shape, *work]
-        before_s = sum(map(cpu_seconds, self.pids))
+        command = [sys.executable, str(LOADGEN), "--servers", self.service.hosts, "--wire", self.wire, *shape, *work]
+        before_s = self._used_s()
         found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
-        used_s = sum(map(cpu_seconds, self.pids)) - before_s
+        used_s = self._used_s() - before_s
         assert not found["errors"], (self.wire, case, found)
         self.rounds.append(
             Figures(
@@ -73,6 +73,9 @@ class Side:
         """Of the rounds so far, which are then forgotten."""
         rounds, self.rounds = self.rounds, []
         return Figures(*(statistics.median(getattr(each, item.name) for each in rounds) for item in fields(Figures)))
+
+    def _used_s(self) -> float:
+        return sum(cpu_seconds(server.pid) for server in self.service.servers)
 
 
 def compare(sides: Sequence[Side], case: Case, rounds: int) -> list[Figures]:

@@ -30,7 +30,7 @@ HEAD = (
 def measure(size: int, case: Case) -> Figures:
     """One cell of the table, on a fresh ensemble of `size` servers."""
     with tempfile.TemporaryDirectory() as directory, start_ensemble(Path(directory), size) as ensemble:
-        [figures] = compare([Side("native", ensemble.hosts, [server.pid for server in ensemble.servers])], case, 1)
+        [figures] = compare([Side("native", ensemble)], case, 1)
     return figures
 
 

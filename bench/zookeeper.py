@@ -61,10 +61,9 @@ def main() -> None:
     for size in options.sizes:
         with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
             ours = stack.enter_context(start_ensemble(Path(directory), size))
-            pids = [server.pid for server in ours.servers]
             its = stack.enter_context(start_zookeeper(Path(directory) / "zookeeper", size))
-            zookeeper = Side("zookeeper", its.hosts, [server.pid for server in its.servers])
-            sides = (Side("native", ours.hosts, pids), Side("zookeeper", ours.hosts, pids), zookeeper)
+            zookeeper = Side("zookeeper", its)
+            sides = (Side("native", ours), Side("zookeeper", ours), zookeeper)
             for connections, window in SHAPES:
                 for operation in options.operations:
                     total = int((10_000 if window == 1 else 40_000) * options.scale)

@@ -6,7 +6,7 @@ from struct import pack
 
 import pytest
 
-from bench.etcd_server import EtcdProcess, etcd_missing, start_etcd
+from bench.etcd_server import EtcdProcess, ask, etcd_missing, start_etcd
 from bench.loadgen import Connection, run
 from zk.model.limits import KIB
 
@@ -26,13 +26,13 @@ def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdProcess]:
 def revision(etcd: EtcdProcess) -> int:
     """How many writes it has done, and one."""
     key = base64.b64encode(b"/").decode()
-    answer = etcd.ask("/v3/kv/range", {"key": key, "count_only": True})
+    answer = ask(etcd.hosts, "/v3/kv/range", {"key": key, "count_only": True})
     assert isinstance(answer["header"], dict)
     return int(answer["header"]["revision"])
 
 
 def value(etcd: EtcdProcess, key: str) -> bytes:
-    answer = etcd.ask("/v3/kv/range", {"key": base64.b64encode(key.encode()).decode()})
+    answer = ask(etcd.hosts, "/v3/kv/range", {"key": base64.b64encode(key.encode()).decode()})
     assert isinstance(answer["kvs"], list)
     return base64.b64decode(answer["kvs"][0]["value"])
 
