@@ -75,7 +75,7 @@ def test_every_key_of_a_file_is_read(tmp_path: Path) -> None:
         tick_ms=100,
         container_check_ms=1_000,
         read_only_mode=True,
-        four_letter_words=frozenset({"ruok", "srvr"}),
+        four_letter_words=frozenset({"ruok", "srvr", "isro"}),  # the last because of read-only mode
         super_digest="super:D/InIHSb7yEEbrWz8b9l71RjZJU=",
         sasl_users={"alice": "a:b"},
         tls=TlsConfig(Address("0.0.0.0", 2281), Path("server.pem"), Path("server.key"), Path("ca.pem")),
@@ -115,6 +115,10 @@ def test_all_four_letter_words_are_answered_unless_some_are_chosen() -> None:
     assert from_flags().four_letter_words == from_flags(four_letter_words="*").four_letter_words == frozenset(WORDS)
     assert from_flags(four_letter_words="ruok, isro").four_letter_words == {"ruok", "isro"}
     assert from_flags(four_letter_words="").four_letter_words == frozenset()
+
+
+def test_in_read_only_mode_isro_is_answered_whatever_else_is() -> None:
+    assert from_flags(four_letter_words="ruok", read_only_mode=True).four_letter_words == {"ruok", "isro"}
 
 
 def test_users_come_from_flags_and_from_a_file(tmp_path: Path) -> None:

@@ -184,6 +184,8 @@ def _build(settings: Mapping[str, Setting]) -> ServerConfig:
         config = replace(config, read_only_mode=values.yes_or_no(settings["read_only_mode"]))
     if "four_letter_words" in settings:
         config = replace(config, four_letter_words=values.words(settings["four_letter_words"]))
+    if config.read_only_mode:  # by this word clients that were let in to read look for a server that has a quorum
+        config = replace(config, four_letter_words=config.four_letter_words | {"isro"})
     if "super_digest" in settings:
         config = replace(config, super_digest=values.super_digest(settings["super_digest"]))
     low, high = 2 * config.tick_ms, 20 * config.tick_ms
