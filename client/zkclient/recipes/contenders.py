@@ -4,8 +4,8 @@ A contender is an ephemeral sequential node; the one with the lowest number is f
 alone. What makes it right:
 
 - A contender is known by the path and the czxid that its own create was answered with: see `held`.
-- To be first is concluded from a fresh list after every wake-up, and confirmed by reading the own node: it exists, its
-  owner is this session, its czxid is the token.
+- To be first is concluded from a fresh look after every wake-up, which shows the list and the own node at one instant:
+  it exists, its owner is this session, its czxid is the token.
 - The node is left behind never: when the acquire is cancelled, its removal is with the session machine, which sends it
   for as long as the session lives; when the session ends, the node goes with it.
 """
@@ -17,21 +17,23 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from zk.model.errors import NoNodeError
+from zk.model.errors import APIError, NoNodeError
 from zk.model.events import WatchEvent
 from zk.model.paths import basename, join
 from zk.model.record import record
 from zk.model.replies import Created, DataReply, Reply
-from zk.model.requests import CreateMode, GetData
+from zk.model.requests import CreateMode, GetChildren, GetData
 from zkclient.errors import LockLost, OperationTimeoutError, SessionExpiredError
 from zkclient.recipes.held import Body, Held, undo
 from zkclient.recipes.places import create_below_containers, leave_place
-from zkclient.results import State
+from zkclient.results import NodeData, State
 
 if TYPE_CHECKING:
     from zkclient.client import AsyncZooKeeper
 
 PREFIX = "contender-"
+
+Found = NodeData | tuple[str, ...] | APIError
 
 
 @record
@@ -74,7 +76,8 @@ class Wake:
     def arm(self) -> None:
         """From here on, something may have happened. What was watched before is not any more."""
         self._watch_nothing()
-        self._event = anyio.Event()
+        if self._event.is_set():
+            self._event = anyio.Event()
 
     def at(self, path: str) -> "Wake":
         """Itself, as the watch of a read of `path`."""
@@ -133,9 +136,9 @@ class Contest:
         held = self._held
         if held is None:
             raise RuntimeError(f"{self._path} is not held by this user")
-        lost = held.lost_by_now()
+        held.lost_by_now()
         await self._give_back()
-        if lost:
+        if held.lost.is_set():
             raise LockLost(held.path, held.reason)
 
     async def __aenter__(self) -> Held:
@@ -175,7 +178,7 @@ class Contest:
         held = Held(self._driver, path, created.path, created.stat.czxid, created.stat.ephemeral_owner)
         try:
             await self._queue(held, deadline, wait=wait)
-            await held.confirm(deadline)
+            held.watch_over()
         except BaseException:
             await self._leave(held)
             raise
@@ -198,7 +201,7 @@ class Contest:
         """Whether the own contender is granted its place; otherwise `wake` is set to watch the one it waits for."""
         while True:
             wake.arm()
-            queue = await self._list(deadline)
+            queue, _ = await self._look(held, deadline)
             before = self._waits_for(queue[: self._place(held, queue)])
             if before is None:
                 return True
@@ -213,10 +216,27 @@ class Contest:
         """Whose going is to be waited for, of those `before` the own contender; None if it is granted its place."""
         return before[-1] if before else None
 
-    def _place(self, held: Held, queue: Sequence[Contender]) -> int:
-        """How many are before the own contender. Raises what has become of it, if it is not there."""
-        if held.session_over:  # asked first: a queue that began anew may have another one of the same name
+    async def _look(self, held: Held, deadline: float, *others: GetData) -> tuple[list[Contender], Sequence[Found]]:
+        """The contenders and, at the same instant, what `others` read. Raises what has become of the own contender, if
+        it is not there."""
+        reads: list[GetChildren | GetData] = [GetChildren(self._path), GetData(held.path), *others]
+        names, own, *found = await self._client.multi_read(reads, timeout=self._left(deadline))
+        self._session_must_live(held)  # asked first: a queue that began anew may have another one of the same name
+        held.seen(own)
+        held.check()
+        if isinstance(names, APIError):
+            raise names
+        assert not isinstance(names, NodeData)
+        return in_order(names, self._prefixes), found
+
+    @staticmethod
+    def _session_must_live(held: Held) -> None:
+        if held.session_over:
             raise SessionExpiredError(held.path, "the session ended while this contender was waiting")
+
+    @staticmethod
+    def _place(held: Held, queue: Sequence[Contender]) -> int:
+        """How many are before the own contender. Raises LockLost if it is not there."""
         own = basename(held.path)
         for place, contender in enumerate(queue):
             if contender.name == own:
@@ -234,11 +254,10 @@ class Contest:
         except TimeoutError:
             raise OperationTimeoutError(f"{self._path}: not granted in time; others are still before it") from None
 
-    async def _list(self, deadline: float | None = None) -> list[Contender]:
+    async def _list(self) -> list[Contender]:
         """The contenders. The path is a container: where there are none, it may be gone."""
-        timeout = None if deadline is None else self._left(deadline)
         try:
-            return in_order(await self._client.get_children(self._path, timeout=timeout), self._prefixes)
+            return in_order(await self._client.get_children(self._path), self._prefixes)
         except NoNodeError:
             return []
 

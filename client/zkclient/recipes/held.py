@@ -10,15 +10,15 @@ from types import TracebackType
 
 import anyio
 
-from zk.model.errors import NoNodeError, ZKError
+from zk.model.errors import BadVersionError, NoNodeError, ZKError
 from zk.model.events import EventType, WatchEvent
 from zk.model.record import SessionId, Zxid
-from zk.model.replies import Created, DataReply, Reply
+from zk.model.replies import Created, DataReply, MultiReply, Reply
 from zk.model.requests import Check, Delete, GetData, Multi
 from zkclient.calls import Outcome
 from zkclient.driver import Driver
 from zkclient.errors import LockLost
-from zkclient.results import State
+from zkclient.results import NodeData, State
 
 LEAVE_SECONDS_MAX = 2.0  # how long to wait for the answer to the removal of a place; it goes on without us
 
@@ -72,16 +72,29 @@ class Held:
         """Whether the contender went with its session."""
         return self._driver.machine.session_id != self._session_id
 
-    async def confirm(self, deadline: float) -> None:
-        """See that the contender exists and is this session's, and hear of it when it goes. Raises LockLost."""
-        request = GetData(self._absolute_path, watch=True)
+    def watch_over(self) -> None:
+        """Hear of it when the place is lost, from here on; whether it is there yet is asked, too. Raises LockLost if it
+        is known to be lost by now."""
         self._driver.add_listener(self._state_changed)
-        try:
-            waiter = self._driver.start_call(request, deadline, watch=self._node_changed)
-            self._confirmed(await self._driver.finish_call(waiter))
-        except NoNodeError:
-            self._lose("its node was deleted")
+        self._state_changed(self._driver.machine.state)
+        if self.session_over:
+            self._lose("the session is over")
+        self.ask()
         self.check()
+
+    def ask(self) -> None:
+        """See that the node is there and is this session's, and hear of it when it goes. Nobody waits for that."""
+        request = GetData(self._absolute_path, watch=True)
+        self._driver.post(request, self._confirmed, watch=self._node_changed)
+
+    def seen(self, found: object) -> None:
+        """What a read of the node has given: if that is not the own one, the place is lost."""
+        if isinstance(found, NoNodeError):
+            self._lose("its node was deleted")
+        elif not isinstance(found, DataReply | NodeData):
+            self._lose(f"its node can't be read: {found}")
+        elif found.stat.czxid != self.token or found.stat.ephemeral_owner != self._session_id:
+            self._lose("its node was replaced by another one")
 
     def on_lost(self, told: Callable[[], object]) -> None:
         """Call `told` when the place is lost; at once, if it is. It must not block."""
@@ -101,16 +114,15 @@ class Held:
             self._driver.remove_listener(self._state_changed)
         return removal(self._absolute_path, self.token)
 
-    def _confirmed(self, outcome: Outcome) -> None:
-        body = outcome.body if isinstance(outcome, Reply) else outcome
-        if self._released:
-            return
-        if isinstance(body, NoNodeError):
+    def left(self, outcome: Outcome) -> None:
+        """What the removal of the contender was answered with: the place had been lost before if there was none."""
+        results = outcome.body.results if isinstance(outcome, Reply) and isinstance(outcome.body, MultiReply) else ()
+        if any(isinstance(result, NoNodeError | BadVersionError) for result in results):
             self._lose("its node was deleted")
-        elif not isinstance(body, DataReply):
-            self._lose(f"its node can't be read: {body}")
-        elif body.stat.czxid != self.token or body.stat.ephemeral_owner != self._session_id:
-            self._lose("its node was replaced by another one")
+
+    def _confirmed(self, outcome: Outcome) -> None:
+        if not self._released:
+            self.seen(outcome.body if isinstance(outcome, Reply) else outcome)
 
     def _node_changed(self, event: WatchEvent | ZKError) -> None:
         if self._released or self.lost.is_set():
@@ -118,8 +130,7 @@ class Held:
         if isinstance(event, WatchEvent) and event.type is EventType.DELETED:
             self._lose("its node was deleted")
         else:
-            request = GetData(self._absolute_path, watch=True)
-            self._driver.post(request, self._confirmed, watch=self._node_changed)
+            self.ask()
 
     def _state_changed(self, state: State) -> None:
         if state is State.LOST:
@@ -153,11 +164,15 @@ class Body:
     ) -> bool | None:
         """As `__aexit__`, with `leave` to give the place back. Raises LockLost if it had been lost."""
         held = self._held
-        lost = held.lost_by_now()
+        held.lost_by_now()
         held.off_lost(self._scope.cancel)
         swallowed = self._scope.__exit__(exc_type, exc, traceback)
         await leave()
-        if lost and not isinstance(exc, LockLost) and (exc is None or swallowed or isinstance(exc, Exception)):
+        if (
+            held.lost.is_set()
+            and not isinstance(exc, LockLost)
+            and (exc is None or swallowed or isinstance(exc, Exception))
+        ):
             raise LockLost(held.path, held.reason) from (None if swallowed else exc)
         return swallowed
 

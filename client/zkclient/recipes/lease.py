@@ -8,7 +8,7 @@ import anyio
 from zk.model.paths import parent
 from zk.model.record import SessionId, Zxid
 from zk.model.replies import Created, MultiReply, Reply
-from zk.model.requests import Check, Create, CreateMode, Delete, GetData, Multi, SetData
+from zk.model.requests import Check, Create, CreateMode, Delete, Multi, SetData
 from zkclient.driver import Driver
 from zkclient.errors import BadArgumentsError, BadVersionError, LockLost, NodeExistsError, NoNodeError
 from zkclient.recipes.held import Held, removal
@@ -44,7 +44,7 @@ class LeaseHeld(Held):
 
     async def keep_time(self) -> None:
         """Notice when the time is over, or the node goes before."""
-        self._driver.post(GetData(self._absolute_path, watch=True), self._confirmed, watch=self._node_changed)
+        self.ask()
         with self._timer:
             while not self.lost_by_now():
                 with anyio.move_on_at(self._until):

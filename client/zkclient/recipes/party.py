@@ -54,9 +54,9 @@ class Party:
         held, self._held = self._held, None
         if held is None:
             return False
-        lost = held.lost_by_now()
+        held.lost_by_now()
         await leave_place(self._client.driver, held)
-        return not lost
+        return not held.lost.is_set()
 
     async def members(self, *, timeout: float | None = None) -> tuple[str, ...]:
         """Who takes part now: the identifiers, in the order of joining."""

@@ -8,9 +8,9 @@ import anyio
 from zk.model.paths import parent
 from zk.model.replies import Body, Created, MultiReply
 from zk.model.requests import Create, CreateMode, Multi
-from zkclient.calls import Orphaned
+from zkclient.calls import Orphaned, Outcome
 from zkclient.driver import Driver
-from zkclient.errors import APIError, NoNodeError, RuntimeInconsistencyError, at_path
+from zkclient.errors import APIError, LockLost, NoNodeError, RuntimeInconsistencyError, at_path
 from zkclient.recipes.held import LEAVE_SECONDS_MAX, Held, undo
 
 if TYPE_CHECKING:
@@ -57,28 +57,34 @@ async def create_below_containers(
 async def take_place(client: "AsyncZooKeeper", path: str, data: bytes, deadline: float) -> Held:
     """An ephemeral sequential node of this session's, whose loss is noticed."""
     created = await create_below_containers(client, path, data, CreateMode.EPHEMERAL_SEQUENTIAL, deadline, undo)
-    return await hold(client, created, deadline)
+    return await hold(client, created)
 
 
-async def hold(client: "AsyncZooKeeper", created: Created, deadline: float) -> Held:
-    """Watch over an ephemeral node that was just created; if that fails, it is removed again."""
+async def hold(client: "AsyncZooKeeper", created: Created) -> Held:
+    """Watch over an ephemeral node that was just created; if it is lost already, see that it goes."""
     stat = created.stat
     held = Held(client.driver, client.local(created.path), created.path, stat.czxid, stat.ephemeral_owner)
     try:
-        await held.confirm(deadline)
-    except BaseException:
+        held.watch_over()
+    except LockLost:
         await leave_place(client.driver, held)
         raise
     return held
 
 
 async def leave_place(driver: Driver, held: Held) -> None:
-    """Remove the node, whatever happens: what is posted is sent for as long as the session lives."""
+    """Remove the node, whatever happens: what is posted is sent for as long as the session lives. If it turns out that
+    it was not there any more, the place had been lost."""
     request = held.leave()
     if held.session_over:
         return
     gone = anyio.Event()
-    driver.post(request, lambda _: gone.set())
+
+    def left(outcome: Outcome) -> None:
+        held.left(outcome)
+        gone.set()
+
+    driver.post(request, left)
     if driver.machine.attached:
         with anyio.move_on_after(LEAVE_SECONDS_MAX, shield=True):
             await gone.wait()

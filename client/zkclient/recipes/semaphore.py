@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from zk.model.paths import join
 from zk.model.record import Zxid
-from zk.model.requests import GetChildren, GetData, Multi, SetData
+from zk.model.requests import GetData, Multi, SetData
 from zkclient.errors import APIError, BadArgumentsError, BadVersionError, NoNodeError
 from zkclient.recipes.contenders import Contender, Contest, Wake, in_order
 from zkclient.recipes.held import Held
@@ -51,7 +51,7 @@ class Semaphore(Contest):
     async def _is_first(self, held: Held, wake: Wake, deadline: float) -> bool:
         while True:
             wake.arm()
-            queue, zxid = await self._look(deadline)
+            queue, zxid = await self._look_around(held, deadline)
             place = self._place(held, queue)
             if place < self._max_leases:
                 if queue[place + 1 :]:
@@ -73,24 +73,19 @@ class Semaphore(Contest):
         """The own place; `wake` hears of the next change of the queue."""
         path = self._path
         names = await self._client.get_children(path, watch=wake.at(path), timeout=self._left(deadline))
+        self._session_must_live(held)
         return self._place(held, in_order(names))
 
-    async def _look(self, deadline: float) -> tuple[list[Contender], Zxid]:
+    async def _look_around(self, held: Held, deadline: float) -> tuple[list[Contender], Zxid]:
         """The queue and the zxid at which it is seen. Raises BadArgumentsError if another limit is written there."""
         limit = b"%d" % self._max_leases
         while True:
-            reads = (GetChildren(self._path), GetData(self._path))
-            names, node = await self._client.multi_read(reads, timeout=self._left(deadline))
-            if isinstance(node, NoNodeError):
-                return [], Zxid(0)
-            for result in (names, node):
-                if isinstance(result, APIError):
-                    raise result
-            assert isinstance(names, tuple)
-            assert not isinstance(names, NodeData)
+            queue, (node,) = await self._look(held, deadline, GetData(self._path))
+            if isinstance(node, APIError):
+                raise node
             assert isinstance(node, NodeData)
             if node.data == limit:
-                return in_order(names), node.zxid
+                return queue, node.zxid
             if node.data:
                 raise BadArgumentsError(self._path, f"its users have max_leases={node}, not {self._max_leases}")
             try:
@@ -101,5 +96,5 @@ class Semaphore(Contest):
     async def _tell_the_next(self, held: Held, deadline: float) -> None:
         """Let the one behind know that it is this one no more that it waits for."""
         same = SetData(self._client.absolute(held.path), self._identifier.encode())
-        request = Multi((held.proof(), same))  # refused if the node is gone, which `confirm` is about to see
+        request = Multi((held.proof(), same))  # refused if the node is gone, which `watch_over` is about to see
         await self._driver.finish_call(self._driver.start_call(request, deadline))

@@ -215,7 +215,7 @@ class WorkQueue(Items):
             _, counted, created = body.results
             assert isinstance(counted, StatReply)
             assert isinstance(created, Created)
-            held = await hold(self._client, created, deadline)
+            held = await hold(self._client, created)
             return Task(self, path, item.data, counted.stat.version, held)
         return None
 

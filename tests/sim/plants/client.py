@@ -14,9 +14,10 @@ from zkclient.recipes.election import Election
 from zkclient.recipes.held import Held
 from zkclient.recipes.readwritelock import READER, WRITER, ReadLock
 from zkclient.recipes.semaphore import Semaphore
+from zkclient.results import NodeData
 
 from zk.model.errors import NoNodeError
-from zk.model.paths import basename, join
+from zk.model.paths import join
 from zk.model.record import Zxid
 from zk.model.replies import Created, Reply
 from zk.model.requests import Check, Delete, Multi
@@ -25,7 +26,7 @@ from zk.sim.plant import patched
 
 answered = Machine._answered
 create = Contest._create
-place = Contest._place
+seen = Held.seen
 ping_answered = Machine._ping_answered
 term = Election._term
 waits_for = Contest._waits_for
@@ -57,8 +58,8 @@ def takes_a_minoritys_word(self: Machine, reply: Reply) -> None:
 # ---- whose a place is
 
 
-async def believes_the_list(self: Held, deadline: float) -> None:
-    """That the own contender was first is enough to hold."""
+def hears_of_its_session_only(self: Held) -> None:
+    """That the own contender was first is enough to hold on."""
     self._driver.add_listener(self._state_changed)
 
 
@@ -79,12 +80,13 @@ def whatever_has_the_name(path: str, token: Zxid) -> Multi:
     return Multi((Delete(path),))
 
 
-def known_by_its_name(self: Contest, held: Held, queue: Sequence[Contender]) -> int:
+def known_by_its_name(self: Held, found: object) -> None:
     """Whichever session it is of."""
-    for index, contender in enumerate(queue):
-        if contender.name == basename(held.path):
-            return index
-    return place(self, held, queue)
+    if not isinstance(found, NodeData):
+        seen(self, found)
+
+
+never_over = property(lambda self: False)
 
 
 async def waits_for_ever(self: Contest, wake: Wake, deadline: float) -> None:
@@ -190,7 +192,7 @@ PLANTS = (
         "who is first in the list holds, and is not told when its node is deleted (22)",
         30,
         "mutual exclusion",
-        (Held, "confirm", believes_the_list),
+        (Held, "watch_over", hears_of_its_session_only),
     ),
     plant(
         "node-of-an-earlier-session",
@@ -199,7 +201,7 @@ PLANTS = (
         10,
         "mutual exclusion, locks lost in time, fencing",
         (Contest, "_create", comes_back_to_its_node),
-        (Contest, "_place", known_by_its_name),
+        (Held, "session_over", never_over),
     ),
     plant(
         "removal-by-name",
@@ -220,7 +222,8 @@ PLANTS = (
         "who waits for a lock finds its place by its node's name, though that went with its session (24)",
         0,
         "no herd, liveness",
-        (Contest, "_place", known_by_its_name),
+        (Held, "session_over", never_over),
+        (Held, "seen", known_by_its_name),
     ),
     plant(
         "deadline-ignored",

@@ -3,7 +3,7 @@
 (21) … (26) are the invariants of zk/sim/referee.py. Seeds that are a multiple of RECIPES_EVERY have recipes in them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from itertools import count
@@ -14,7 +14,7 @@ from zkclient.calls import Orphaned, Pending, Settle
 from zkclient.driver import Driver
 from zkclient.machine import Machine
 from zkclient.recipes import contenders, held
-from zkclient.recipes.contenders import Contender, Contest, Wake, in_order
+from zkclient.recipes.contenders import Contender, Contest, Found, Wake
 from zkclient.recipes.held import Held
 from zkclient.watchers import Notified
 
@@ -22,13 +22,14 @@ from zk.model.errors import NoNodeError
 from zk.model.paths import basename, join
 from zk.model.record import SessionId, Zxid
 from zk.model.replies import Reply
-from zk.model.requests import ClientRequest, Delete, Multi
+from zk.model.requests import ClientRequest, Delete, GetData, Multi
 from zk.sim import Plant
 from zk.sim.plant import patched
 
 is_first = Contest._is_first
 acquire = Contest._acquire
 leave = Contest._leave
+look = Contest._look
 call = Machine.call
 numbers = count(1)
 giving_up = ContextVar("giving_up", default=False)
@@ -37,7 +38,7 @@ giving_up = ContextVar("giving_up", default=False)
 async def watches_the_first(self: Contest, held: Held, wake: Wake, deadline: float) -> bool:
     while True:
         wake.arm()
-        names = [contender.name for contender in await self._list(deadline)]
+        names = [contender.name for contender in await self._list()]
         own = basename(held.path)
         if own not in names or names.index(own) == 0:
             return await is_first(self, held, wake, deadline)
@@ -55,9 +56,8 @@ async def is_first_once_woken(self: Contest, held: Held, wake: Wake, deadline: f
     return woken or await is_first(self, held, wake, deadline)
 
 
-async def believes_the_list(self: Held, deadline: float) -> None:
+def believes_the_list(self: Held, found: object) -> None:
     """That the own contender was first is enough to hold."""
-    self._driver.add_listener(self._state_changed)
 
 
 def counts_tokens_itself(
@@ -127,9 +127,11 @@ def asks_once(
     )
 
 
-async def lists_what_must_be_there(self: Contest, deadline: float | None = None) -> list[Contender]:
-    timeout = None if deadline is None else deadline - anyio.current_time()
-    return in_order(await self._client.get_children(self._path, timeout=timeout))
+async def lists_what_must_be_there(
+    self: Contest, held: Held, deadline: float, *others: GetData
+) -> tuple[list[Contender], Sequence[Found]]:
+    await self._client.get_children(self._path, timeout=deadline - anyio.current_time())
+    return await look(self, held, deadline, *others)
 
 
 def tells_nobody(self: Held, told: Callable[[], object] | None) -> None:
@@ -168,7 +170,7 @@ PLANTS = (
         10,
         "mutual exclusion, fencing",
         (Held, "__init__", counts_tokens_itself),
-        (Held, "confirm", believes_the_list),
+        (Held, "seen", believes_the_list),
         (held, "removal", any_node_there),
     ),
     plant(
@@ -205,7 +207,7 @@ PLANTS = (
         "a waiter whose path was reaped is told that there is no node",
         60,
         "assertions",
-        (Contest, "_list", lists_what_must_be_there),
+        (Contest, "_look", lists_what_must_be_there),
     ),
     plant(
         "body-runs-on",
