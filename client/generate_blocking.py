@@ -243,7 +243,7 @@ def client() -> str:
 
 def imports() -> str:
     """All that the originals import, and the originals; what is not needed goes afterwards."""
-    lines = {"from zkclient.threads import immediately"}
+    lines = {"from zkclient.threadcalls import immediately"}
     bases = ", ".join(sorted({of.base for of in TWINS} - OF_RECIPES))
     lines.add(f"from zkclient.twins import ThreadClient, {bases}, {', '.join(HAND_MADE)}")
     lines.add(f"from zkclient.recipetwins import {', '.join(sorted(OF_RECIPES))}")

@@ -10,7 +10,8 @@ from zk.model.requests import CreateMode, GetChildren, GetData
 from zk.model.stat import Stat
 from zkclient import errors
 from zkclient.blocking import ZooKeeper
-from zkclient.caches import CacheChanges, ChildrenCache, NodeCache, TreeCache
+from zkclient.cache import CacheChanges
+from zkclient.caches import ChildrenCache, NodeCache, TreeCache
 from zkclient.client import AsyncZooKeeper
 from zkclient.datawatch import ChildrenWatch, DataWatch
 from zkclient.errors import *  # noqa: F403 - the whole family, by its own __all__

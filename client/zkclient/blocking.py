@@ -61,7 +61,7 @@ from zkclient.recipes.workqueue import Task as AsyncTask
 from zkclient.recipes.workqueue import WorkQueue as AsyncWorkQueue
 from zkclient.recipetwins import CounterTwin, ItemsTwin, LatchTwin, LeaseTwin, TaskTwin
 from zkclient.results import NodeData, PartitionState
-from zkclient.threads import immediately
+from zkclient.threadcalls import immediately
 from zkclient.twins import (
     BlockTwin,
     ContestTwin,

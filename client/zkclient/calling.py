@@ -1,4 +1,4 @@
-"""How a call is made and its outcome waited for, whoever waits: a coroutine (driver.py) or a thread (threads.py)."""
+"""How a call is made and its outcome waited for, whoever waits: a task (driver.py) or a thread (threadcalls.py)."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Sequence

@@ -23,12 +23,13 @@ from zk.model.events import WatchMode
 from zk.model.record import Zxid
 from zk.model.replies import Reply
 from zk.model.requests import ClientRequest
+from zkclient.actions import Close, Notify, Open, Settled, StateChanged
 from zkclient.calling import Caller, TaskWaiter, Waiter
 from zkclient.calls import Orphaned, Outcome, Pending, Settle
 from zkclient.connecting import UNREACHABLE, Connect, reason_of
 from zkclient.errors import ClientClosedError
 from zkclient.hosts import split_host
-from zkclient.machine import Close, Machine, Notify, Open, Settled, StateChanged
+from zkclient.machine import Machine
 from zkclient.quick import QuickStream, QuickWaiter, asyncio_loop
 from zkclient.results import State
 from zkclient.watchers import Notified, Stream

@@ -2,8 +2,8 @@
 
 Fed with the time and what happened (a call, bytes, a connection made or gone, a tick), it queues bytes and actions; the
 driver performs them. It owns the order of the calls, exactly-once writes, the registry of watches, and all clocks of
-the session. It never reads a clock, opens a socket or calls back. Read `calls`, `rotation` and `watchers` next,
-then `driver`.
+the session. It never reads a clock, opens a socket or calls back. Read `actions`, `calls`, `rotation` and `watchers`
+next, then `driver`.
 
 A write keeps its xid for as long as the session lives. After a reconnect all that is unanswered is sent again under the
 same xids: the service answers a write that it has already done from memory, so nothing is done twice.
@@ -24,11 +24,10 @@ from zk.model.errors import (
     NotReadOnlyError,
     SessionMovedError,
     ThrottledError,
-    ZKError,
 )
 from zk.model.errors import SessionExpiredError as ExpiredByService
 from zk.model.events import EventType, WatcherType, WatchEvent, WatchMode
-from zk.model.record import SessionId, Zxid, record
+from zk.model.record import SessionId, Zxid
 from zk.model.replies import ConnectReply, Reply
 from zk.model.requests import (
     AddAuth,
@@ -43,7 +42,8 @@ from zk.model.requests import (
     SetWatches,
 )
 from zk.wire.native import ClientConnection, ProtocolError
-from zkclient.calls import Calls, Orphaned, Outcome, Pending, Settle, Then
+from zkclient.actions import Action, Close, Notify, Open, Settled, StateChanged
+from zkclient.calls import Calls, Orphaned, Pending, Settle, Then
 from zkclient.errors import ClientClosedError, ConnectionLossError, OperationTimeoutError, SessionExpiredError
 from zkclient.results import State
 from zkclient.rotation import Rotation
@@ -59,44 +59,6 @@ REMOVED = {WatcherType.DATA: EventType.DATA_WATCH_REMOVED, WatcherType.CHILDREN:
 """What is told to whose watch was taken back."""
 
 _NOT_ATTACHED = (SessionMovedError, ExpiredByService)
-
-# ---- actions
-
-
-@record
-class Open:
-    """Connect to `server` ('host:port'); report `connected` or `disconnected`."""
-
-    server: str
-
-
-@record
-class Close:
-    """Drop the connection, or the attempt to make one. There is nothing to report."""
-
-
-@record
-class Settled:
-    """A call is over: `settle(outcome)`."""
-
-    settle: Settle
-    outcome: Outcome
-
-
-@record
-class Notify:
-    """`notified(event)`; an error instead of an event says that a stream can't be had."""
-
-    notified: Notified
-    event: WatchEvent | ZKError
-
-
-@record
-class StateChanged:
-    state: State
-
-
-Action = Open | Close | Settled | Notify | StateChanged
 
 
 class Phase(Enum):

@@ -5,7 +5,7 @@ way other nodes change. What makes a whole of it: every event up to the zxid of 
 So a read gives the last event of its node up to there its value, and events before that one will never have any. The
 nodes as of zxid z are known if no node's last event up to z is without a value; the newest such z is what is shown.
 
-Read caches.py next: it feeds this.
+Read cache.py next: it feeds this.
 """
 
 from collections.abc import Iterable

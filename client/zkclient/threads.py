@@ -1,7 +1,7 @@
 """What plain threads need of the event loop: one loop in a thread of its own, for all clients of the process.
 
 Threads hand their calls over in a queue and wait on a lock; nothing else of a client is ever touched outside the loop's
-thread. Read `blocking` next: the classes that use this.
+thread. Read `threadcalls` next, then `blocking`: the classes that use this.
 """
 
 import asyncio
@@ -16,20 +16,15 @@ from functools import partial
 from queue import SimpleQueue
 from selectors import DefaultSelector
 from socket import socketpair
-from time import monotonic
 from typing import Generic, TypeVar
 from weakref import WeakSet
 
 import anyio
 
-from zk.model.requests import ClientRequest
-from zkclient.calling import Caller, Waiter
-from zkclient.calls import Orphaned, Outcome, Pending
 from zkclient.client import CLOSE_SECONDS_MAX, AsyncZooKeeper
 from zkclient.driver import Driver
 from zkclient.errors import ClientClosedError
 from zkclient.results import State
-from zkclient.watchers import Notified
 
 T = TypeVar("T")
 N = TypeVar("N")
@@ -109,7 +104,7 @@ class LoopThread:
             return job.result()
         except BaseException:
             self.post(job.cancel)
-            _stay_if_exiting()
+            stay_if_exiting()
             raise
 
     def wait(self, lock: threading.Lock) -> None:
@@ -229,7 +224,7 @@ class Session:
         if thread is None or self.closed:
             with self._changing:
                 if self.closed:
-                    _stay_if_exiting()
+                    stay_if_exiting()
                     raise ClientClosedError("the client is closed")
                 if self.thread is None:
                     thread = _loop_thread()
@@ -341,7 +336,7 @@ async def _leave_all(sessions: Sequence[Session]) -> None:
     await asyncio.gather(*(session.leave() for session in sessions))
 
 
-def _stay_if_exiting() -> None:
+def stay_if_exiting() -> None:
     """For who is about to hear that the client is closed. If the program ends under a daemon thread, that is no error
     of the thread: it stops here, as it would at any moment."""
     if _exiting and threading.current_thread().daemon:
@@ -350,94 +345,3 @@ def _stay_if_exiting() -> None:
 
 os.register_at_fork(after_in_child=_forked)
 atexit.register(_at_exit)
-
-
-class ThreadWaiter:
-    """Where a thread waits for the outcome of a call."""
-
-    __slots__ = ("_lock", "outcome", "pending", "thread")
-
-    def __init__(self, thread: LoopThread) -> None:
-        self.outcome: Outcome | None = None
-        self.pending: Pending | None = None
-        self.thread: LoopThread = thread
-        self._lock = threading.Lock()
-        self._lock.acquire()
-
-    def settle(self, outcome: Outcome) -> None:
-        if self.outcome is None:
-            self.outcome = outcome
-            self._lock.release()
-
-    async def wait(self) -> None:
-        self.thread.wait(self._lock)
-        if isinstance(self.outcome, ClientClosedError):
-            _stay_if_exiting()
-
-
-class ThreadCaller(Caller):
-    """Makes a client's calls from any thread: `finish_call` blocks it, and never yields to an event loop."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-
-    def now(self) -> float:
-        return monotonic()  # which is what event loops go by
-
-    def start_call(
-        self,
-        request: ClientRequest,
-        deadline: float,
-        *,
-        at_least: int = 0,
-        linearizable: bool = False,
-        watch: Notified | None = None,
-        orphaned: Orphaned | None = None,
-    ) -> ThreadWaiter:
-        session = self._session
-        thread, driver = session.running(), session.client.driver
-        thread.must_not_be_current()
-        waiter = ThreadWaiter(thread)
-        told = None if watch is None else partial(session.callbacks.call, watch)
-        enqueue = partial(_enqueue, driver, waiter, request, deadline, at_least, linearizable, told, orphaned)
-        thread.post(enqueue, feeds=driver)
-        return waiter
-
-    async def remove_watches(self, path: str) -> bool:
-        return self._session.run(self._session.client.driver.remove_watches(path))
-
-    def abandon(self, waiter: Waiter) -> None:
-        assert isinstance(waiter, ThreadWaiter)
-        driver = self._session.client.driver
-        waiter.thread.post(partial(_give_up, driver, waiter), feeds=driver)
-
-
-def _enqueue(
-    driver: Driver,
-    waiter: ThreadWaiter,
-    request: ClientRequest,
-    deadline: float,
-    at_least: int,
-    linearizable: bool,
-    watch: Notified | None,
-    orphaned: Orphaned | None,
-) -> None:
-    try:
-        waiter.pending = driver.enqueue(request, waiter.settle, deadline, at_least, linearizable, watch, orphaned)
-    except Exception as error:
-        waiter.settle(error)
-
-
-def _give_up(driver: Driver, waiter: ThreadWaiter) -> None:
-    if waiter.pending is not None:
-        driver.give_up(waiter.pending, waiter.outcome)
-
-
-def immediately(coroutine: Coroutine[object, object, T]) -> T:
-    """The result of a coroutine that waits for nothing but a ThreadCaller."""
-    try:
-        coroutine.send(None)
-    except StopIteration as stop:
-        value: T = stop.value
-        return value
-    raise AssertionError("it waited for an event loop")

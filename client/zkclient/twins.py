@@ -19,7 +19,8 @@ from zkclient.recipes.held import Held as AsyncHeld
 from zkclient.recipes.lock import RLock as AsyncRLock
 from zkclient.recipes.partitioner import Partitioner as AsyncPartitioner
 from zkclient.results import ClientStatistics, State
-from zkclient.threads import Session, ThreadCaller, immediately
+from zkclient.threadcalls import ThreadCaller, immediately
+from zkclient.threads import Session
 from zkclient.transaction import OperationResult
 from zkclient.transaction import Transaction as AsyncTransaction
 from zkclient.watching import WatchStream as AsyncWatchStream

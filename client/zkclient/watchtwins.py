@@ -8,8 +8,9 @@ from functools import partial
 from typing import Self, TypeVar
 
 from zk.model.record import Zxid
-from zkclient.caches import NODES_MAX, Cache, Listener
-from zkclient.caches import CacheChanges as AsyncCacheChanges
+from zkclient.cache import Cache, Listener
+from zkclient.cache import CacheChanges as AsyncCacheChanges
+from zkclient.caches import NODES_MAX
 from zkclient.caches import ChildrenCache as AsyncChildrenCache
 from zkclient.caches import NodeCache as AsyncNodeCache
 from zkclient.caches import TreeCache as AsyncTreeCache

@@ -11,9 +11,10 @@ from functools import partial
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from zkclient.actions import Close, Notify, Open, Settled
 from zkclient.calls import Outcome
 from zkclient.errors import SessionExpiredError
-from zkclient.machine import Close, Machine, Notify, Open, Settled
+from zkclient.machine import Machine
 
 from zk.broadcast import engine
 from zk.broadcast.records import Recovered

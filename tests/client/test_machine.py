@@ -5,9 +5,10 @@ from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
+from zkclient.actions import Action, Close, Notify, Open, Settled, StateChanged
 from zkclient.calls import Outcome
 from zkclient.errors import ClientClosedError, ConnectionLossError, OperationTimeoutError, SessionExpiredError
-from zkclient.machine import IN_FLIGHT_MAX, INSIST_MS, Action, Close, Machine, Notify, Open, Settled, StateChanged
+from zkclient.machine import IN_FLIGHT_MAX, INSIST_MS, Machine
 from zkclient.results import State
 
 from zk.model.acl import CREATOR_ALL_ACL

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from zk.model.errors import APIError, NoNodeError
+from zk.model.errors import NoNodeError
 from zk.model.events import WatchEvent
 from zk.model.paths import basename, join
 from zk.model.record import record
 from zk.model.replies import Created, DataReply, Reply
 from zk.model.requests import CreateMode, GetChildren, GetData
-from zkclient.errors import LockLost, OperationTimeoutError, SessionExpiredError
+from zkclient.errors import APIError, LockLost, OperationTimeoutError, SessionExpiredError
 from zkclient.recipes.held import Body, Held, undo
 from zkclient.recipes.places import create_below_containers, leave_place
 from zkclient.results import NodeData, State

@@ -13,7 +13,8 @@ import anyio
 
 from zk.model.errors import ZKError
 from zk.model.paths import join
-from zkclient.caches import CacheChanges, ChildrenCache
+from zkclient.cache import CacheChanges
+from zkclient.caches import ChildrenCache
 from zkclient.errors import ClientClosedError, NoInstanceError
 from zkclient.picture import CacheChange
 from zkclient.recipes.held import LEAVE_SECONDS_MAX, Held
