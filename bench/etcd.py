@@ -11,10 +11,10 @@ An ordinary `get` here answers from the server that it is sent to, as a serializ
 is our read of that name, and etcd's ordinary Range. `set` is a Put of a key that is there, `create` one of a new key;
 `mix` is nine gets and a set. What to look at, of the medians over the rounds: `ratio`, this service's throughput
 against etcd's, and what an operation costs all servers together in CPU (`us/op`). `generator` is the load generator's
-share of one core against each side.
+share of one core against each side. On a busy machine etcd refuses some calls with gRPC's status 14, unavailable: they
+are shown, and are not counted as done.
 """
 
-import argparse
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -22,7 +22,7 @@ from pathlib import Path
 
 from bench.etcd_server import start_etcd
 from bench.loadgen import OPERATIONS
-from bench.sides import Case, Figures, Side, compare, print_head, print_row
+from bench.sides import Case, Figures, Side, compare, parse, print_head, print_row
 from zk.server.testing import start_ensemble
 
 HEAD = (
@@ -41,10 +41,13 @@ HEAD = (
 
 
 def cases(size: int, operations: Sequence[str], scale: float) -> list[Case]:
-    """First a connection to each server that asks one thing after the other, then many clients, then busy ones."""
-    shapes = ((size, 1, 2_000), (50, 1, 10_000), (8, 128, 40_000))
+    """First a connection to each server that asks one thing after the other, then many clients, then busy ones.
+
+    A pipelined mix is of fewer operations: etcd takes long for it.
+    """
+    shapes = ((size, 1, 2_000), (50, 1, 10_000), (8, 128, 20_000))
     return [
-        Case(connections, window, operation, int(total * scale))
+        Case(connections, window, operation, int(total * (0.5 if window > 1 and operation == "mix" else 1) * scale))
         for connections, window, total in shapes
         for operation in operations
     ]
@@ -57,7 +60,7 @@ def row(size: int, case: Case, found: Sequence[Figures]) -> None:
         str(size),
         case.shape,
         case.operation,
-        *(f"{each.per_second:,.0f}" for each in found),
+        *(each.rate for each in found),
         f"**{ours.per_second / its.per_second:.1f}**",
         *(f"{each.cpu_us:.1f}" for each in found),
         *(f"{each.p50_ms:.2f} / {each.p99_ms:.2f}" if in_order else "" for each in found),
@@ -66,18 +69,13 @@ def row(size: int, case: Case, found: Sequence[Figures]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[1, 3])
-    parser.add_argument("--operations", nargs="+", choices=OPERATIONS, default=OPERATIONS)
-    parser.add_argument("--rounds", type=int, default=3, help="of each side, in each case")
-    parser.add_argument("--scale", type=float, default=1.0, help="multiplies the number of operations in a round")
-    options = parser.parse_args()
+    options = parse(__doc__, OPERATIONS, rounds=3)
     print_head(*HEAD)
     for size in options.sizes:
         with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
             ours = stack.enter_context(start_ensemble(Path(directory), size))
             its = stack.enter_context(start_etcd(Path(directory) / "etcd", size))
-            sides = Side("native", ours), Side("etcd", its)
+            sides = Side("native", ours), Side("etcd", its, may_refuse=True)
             for case in cases(size, options.operations, options.scale):
                 row(size, case, compare(sides, case, options.rounds))
 

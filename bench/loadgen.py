@@ -12,6 +12,7 @@ import json
 import select
 import socket
 import time
+from collections import Counter
 from dataclasses import asdict, dataclass
 
 from bench.wires import Native, Wire, ZooKeeper
@@ -32,8 +33,8 @@ class Outcome:
     cpu_seconds: float
     p50_ms: float
     p99_ms: float
-    errors: list[int]
-    """The codes of answers that were refusals."""
+    refused: dict[int, int]
+    """How many answers were refusals, by their codes."""
 
 
 def wire_named(name: str) -> type[Wire]:
@@ -136,7 +137,7 @@ def run(
         client.create(client.node, b"x" * size)
         client.prepare(operation, total // connections, window, size)
     latencies: list[float] = []
-    errors: list[int] = []
+    refused: Counter[int] = Counter()
     with select.epoll() as epoll:  # not `selectors`: its bookkeeping costs as much as a request
         by_fd = {client.socket.fileno(): client for client in clients}
         for fd, client in by_fd.items():
@@ -155,7 +156,7 @@ def run(
                 client = by_fd[fd]
                 codes = client.take(latencies)
                 if any(codes):
-                    errors += filter(None, codes)
+                    refused.update(filter(None, codes))
                 remaining -= len(codes)
                 client.send(len(codes))
         seconds = time.perf_counter() - started
@@ -169,7 +170,7 @@ def run(
         cpu,
         latencies[len(latencies) // 2] * 1000,
         latencies[len(latencies) * 99 // 100] * 1000,
-        errors,
+        refused,
     )
 
 

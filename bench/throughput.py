@@ -6,11 +6,10 @@ What to look at: operations per second, and the CPU that one operation costs all
 generator is not the bottleneck where its own CPU share stays well below one core (`generator CPU`).
 """
 
-import argparse
 import tempfile
 from pathlib import Path
 
-from bench.sides import Case, Figures, Side, compare, print_head, print_row
+from bench.sides import Case, Figures, Side, compare, parse, print_head, print_row
 from zk.server.testing import start_ensemble
 
 SHAPES = ((50, 1), (8, 128))
@@ -27,31 +26,27 @@ HEAD = (
 )
 
 
-def measure(size: int, case: Case) -> Figures:
+def measure(size: int, case: Case, rounds: int) -> Figures:
     """One cell of the table, on a fresh ensemble of `size` servers."""
     with tempfile.TemporaryDirectory() as directory, start_ensemble(Path(directory), size) as ensemble:
-        [figures] = compare([Side("native", ensemble)], case, 1)
+        [figures] = compare([Side("native", ensemble)], case, rounds)
     return figures
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[1, 3])
-    parser.add_argument("--operations", nargs="+", choices=OPERATIONS, default=OPERATIONS)
-    parser.add_argument("--scale", type=float, default=1.0, help="multiplies the number of operations")
-    options = parser.parse_args()
+    options = parse(__doc__, OPERATIONS, rounds=1)
     print_head(*HEAD)
     for size in options.sizes:
         for connections, window in SHAPES:
             for operation in options.operations:
                 total = int((60_000 if window == 1 else 300_000) * options.scale)
                 case = Case(connections, window, operation, total)
-                figures = measure(size, case)
+                figures = measure(size, case, options.rounds)
                 print_row(
                     str(size),
                     case.shape,
                     operation,
-                    f"{figures.per_second:,.0f}",
+                    figures.rate,
                     f"{figures.p50_ms:.2f}",
                     f"{figures.p99_ms:.2f}",
                     f"{figures.cpu_us:.1f}",

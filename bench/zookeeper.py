@@ -9,13 +9,12 @@ throughput by ZooKeeper's protocol against ZooKeeper's own, and `face`, what tha
 against their own one, in CPU per operation.
 """
 
-import argparse
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench.sides import Case, Figures, Side, compare, print_head, print_row
+from bench.sides import Case, Figures, Side, compare, parse, print_head, print_row
 from zk.server.testing import start_ensemble
 from zk.testing.zookeeper import start_zookeeper
 
@@ -43,7 +42,7 @@ def row(size: int, case: Case, found: Sequence[Figures]) -> None:
         str(size),
         case.shape,
         case.operation,
-        *(f"{each.per_second:,.0f}" for each in found),
+        *(each.rate for each in found),
         f"**{face.per_second / its.per_second:.1f}**",
         *(f"{each.cpu_us:.1f}" for each in found),
         f"**{face.cpu_us / own.cpu_us - 1:+.0%}**",
@@ -51,12 +50,7 @@ def row(size: int, case: Case, found: Sequence[Figures]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[1, 3])
-    parser.add_argument("--operations", nargs="+", choices=OPERATIONS, default=OPERATIONS)
-    parser.add_argument("--rounds", type=int, default=5, help="of each side, in each case")
-    parser.add_argument("--scale", type=float, default=1.0, help="multiplies the number of operations in a round")
-    options = parser.parse_args()
+    options = parse(__doc__, OPERATIONS, rounds=5)
     print_head(*HEAD)
     for size in options.sizes:
         with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:

@@ -44,7 +44,7 @@ def value(etcd: EtcdProcess, key: str) -> bytes:
 def test_etcd_has_done_what_the_generator_counts(etcd: EtcdProcess, operation: str, writes: int) -> None:
     before, server = revision(etcd), (etcd.address.host, etcd.address.port)
     outcome = run([server], Etcd, f"/{operation}", connections=3, window=4, operation=operation, total=60, size=200)
-    assert (outcome.operations, outcome.errors) == (60, [])
+    assert (outcome.operations, outcome.refused) == (60, {})
     nodes = 1 + 3  # the root, and one for each connection
     assert revision(etcd) == before + nodes + writes
     assert value(etcd, f"/{operation}/2") == b"x" * 200
