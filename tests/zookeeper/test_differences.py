@@ -155,6 +155,18 @@ DIFFERENCES: dict[str, tuple[list[Step], str, str]] = {
         "ok ok ok ok ok ok ok count=2,bytes=0",
         "ok ok ok ok ok ok ok count=3,bytes=0",
     ),
+    "Shorter data above a hard limit": (
+        asked(
+            Create(NODE, b"123456789"),
+            Create(QUOTA, b""),
+            Create(f"{QUOTA}/node", b""),
+            Create(f"{QUOTA}/node/zookeeper_limits", b"count=-1,bytes=-1=;byteHardLimit=5;countHardLimit=-1"),
+            Create(f"{QUOTA}/node/zookeeper_stats", b"count=1,bytes=9"),
+            SetData(NODE, b"123456"),
+        ),
+        "ok ok ok ok ok -125",
+        "ok ok ok ok ok ok",
+    ),
     "The stat of /zookeeper/config": ([], "", ""),  # see below
 }
 
