@@ -254,7 +254,10 @@ class Cache:
                 while self._error is None and self._picture.zxid < zxid:
                     await self._moved.wait()
         except TimeoutError:
-            raise OperationTimeoutError(f"the cache of {self._path} was not at {zxid:#x} in time") from None
+            missing = self._driver.machine.why_no_server()
+            what = f"at {zxid:#x}" if self._picture.zxid else "filled"
+            why = f": no server to be had ({missing})" if missing else ""
+            raise OperationTimeoutError(f"the cache of {self._path} was not {what} in time{why}") from None
         if self._error is not None:
             raise self._error
 

@@ -41,6 +41,7 @@ from zkclient.transaction import to_bytes
 from zkclient.watching import WatchStream
 
 DEFAULT_HOSTS = "127.0.0.1:2181"
+SESSION_TIMEOUT_MS_MAX = 2**31 - 1
 CHANCE = SystemRandom()
 CLOSE_SECONDS_MAX = 2.0  # how long leaving the block waits for the session to be closed
 
@@ -88,8 +89,17 @@ class AsyncZooKeeper(Operations):
         chance: Chance = CHANCE,
     ) -> None:
         found = parse_hosts(hosts)
-        credentials = tuple(_credential(*each) for each in auth)
-        machine = Machine(found.servers, session_timeout_ms, chance, credentials, read_only)
+        if not isinstance(session_timeout_ms, int) or not 0 < session_timeout_ms <= SESSION_TIMEOUT_MS_MAX:
+            allowed = f"a whole number from 1 to {SESSION_TIMEOUT_MS_MAX}"
+            raise BadArgumentsError(hint=f"session_timeout_ms is {allowed}, not {session_timeout_ms!r}")
+        if not isinstance(timeout, int | float) or not timeout >= 0:
+            raise BadArgumentsError(hint=f"timeout is a number of seconds, math.inf for no deadline; not {timeout!r}")
+        if not isinstance(tls, SSLContext | None):
+            raise BadArgumentsError(
+                hint=f"tls is an ssl.SSLContext (ssl.create_default_context() gives one), not {tls!r}"
+            )
+        credentials = tuple(_credential(each) for each in auth)
+        machine = Machine(found.servers, session_timeout_ms, chance, credentials, bool(read_only))
         self._tasks: TaskGroup | None = None
         self.chance: Chance = chance
         self.driver: Driver = Driver(machine, connect if tls is None else over_tls(connect, tls))
@@ -276,9 +286,11 @@ class AsyncZooKeeper(Operations):
         return Partitioner(self, path, partitions, identifier=identifier, time_boundary=time_boundary)
 
 
-def _credential(scheme: str, credential: str | bytes) -> AddAuth:
+def _credential(identity: tuple[str, str | bytes]) -> AddAuth:
     """What the service would refuse is refused before there is a session."""
-    secret = to_bytes(credential)
-    if scheme != "digest" or b":" not in secret:
-        raise BadArgumentsError(hint="auth is a list of ('digest', 'user:password')")
-    return AddAuth(scheme, secret)
+    if isinstance(identity, tuple | list) and len(identity) == 2:
+        scheme, credential = identity
+        secret = to_bytes(credential)
+        if scheme == "digest" and b":" in secret:
+            return AddAuth(scheme, secret)
+    raise BadArgumentsError(hint="auth is a list of ('digest', 'user:password')")

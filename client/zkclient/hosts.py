@@ -17,6 +17,8 @@ class Hosts:
 
 def parse_hosts(text: str) -> Hosts:
     """Raises BadArgumentsError, saying which part is wrong."""
+    if not isinstance(text, str):
+        raise BadArgumentsError(hint=f"hosts is text, 'host:port,host:port/chroot', not {text!r}")
     servers, slash, chroot = text.partition("/")
     if slash and chroot:
         validate("/" + chroot)

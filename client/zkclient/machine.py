@@ -181,6 +181,15 @@ class Machine:
     def attached(self) -> bool:
         return self._phase is Phase.ATTACHED
 
+    def why_no_server(self) -> str:
+        """Which servers were tried, and what each answered; nothing if one is attached to."""
+        if self._phase is Phase.ATTACHED:
+            return ""
+        tried = self._servers.tried()
+        if self._phase is not Phase.WAITING:
+            tried += f"{'; ' if tried else ''}{self.server}: no answer yet"
+        return tried
+
     @property
     def _may_be_lost(self) -> bool:
         return self.session_id != 0 and not self._lost and self._phase is not Phase.CLOSED
@@ -592,13 +601,8 @@ class Machine:
             pending.settle = None
 
     def _overdue(self, pending: Pending) -> ConnectionLossError | OperationTimeoutError:
-        if self._phase is Phase.ATTACHED:
-            text = f"{self.server} did not answer in time"
-        else:
-            tried = self._servers.tried()
-            if self._phase is not Phase.WAITING:
-                tried += f"{'; ' if tried else ''}{self.server}: no answer yet"
-            text = f"no server to be had in time ({tried})"
+        missing = self.why_no_server()
+        text = f"no server to be had in time ({missing})" if missing else f"{self.server} did not answer in time"
         if not pending.sent and self._phase is not Phase.ATTACHED:
             return ConnectionLossError(text)
         return OperationTimeoutError(text, maybe_applied=pending.sent and pending.write)

@@ -482,6 +482,8 @@ class Operations:
 
     def absolute(self, path: str) -> str:
         """`path` with the chroot before it."""
+        if not isinstance(path, str):
+            raise BadArgumentsError(hint=f"a path is text, not {type(path).__name__}")
         if not self._chroot:
             return path
         if path[:1] != "/":
@@ -494,6 +496,8 @@ class Operations:
 
     def told(self, watch: Watcher) -> Notified:
         """What tells `watch` of events, with paths as the user knows them; equal for equal ones."""
+        if not callable(watch):
+            raise BadArgumentsError(hint=f"watch is a function of the event, not {watch!r}")
         return Told(watch, self)
 
     def deadline(self, timeout: float | None) -> float:

@@ -51,8 +51,15 @@ def _acl(acl: Sequence[Acl]) -> tuple[Acl, ...]:
 
 
 def to_bytes(data: str | bytes) -> bytes:
-    """Text is stored as UTF-8."""
-    return data.encode() if isinstance(data, str) else data
+    """Text is stored as UTF-8. Raises BadArgumentsError where it is something else, or not to be encoded."""
+    if isinstance(data, bytes):
+        return data
+    if not isinstance(data, str):
+        raise BadArgumentsError(hint=f"data is bytes or text, not {type(data).__name__}")
+    try:
+        return data.encode()
+    except UnicodeEncodeError as error:
+        raise BadArgumentsError(hint=f"data is stored as UTF-8: {error}") from None
 
 
 class Transaction:

@@ -1,5 +1,7 @@
 """The client's methods against a real server, on both event loops."""
 
+import math
+import re
 from collections.abc import Callable
 
 import anyio
@@ -237,6 +239,54 @@ async def test_every_session_begins_with_the_identities_of_the_constructor(conne
     for wrong in ("digest", "user"), ("kerberos", "user:secret"):
         with pytest.raises(BadArgumentsError, match="user:password"):
             connect(auth=[wrong])
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        ({"session_timeout_ms": 0}, "a whole number from 1 to 2147483647, not 0"),
+        ({"session_timeout_ms": "10000"}, "a whole number from 1 to 2147483647, not '10000'"),
+        ({"timeout": None}, "a number of seconds, math.inf for no deadline; not None"),
+        ({"timeout": math.nan}, "not nan"),
+        ({"tls": True}, "an ssl.SSLContext"),
+        ({"auth": ("digest", "user:secret")}, "a list of"),
+    ],
+)
+async def test_what_a_client_is_made_of_is_checked_at_once(
+    connect: Connect, options: dict[str, object], what: str
+) -> None:
+    with pytest.raises(BadArgumentsError, match=what):
+        connect(**options)
+    with pytest.raises(BadArgumentsError, match="hosts is text"):
+        AsyncZooKeeper(None)  # type: ignore[arg-type]  # as a program without types may
+
+
+async def test_arguments_of_other_types_are_refused_and_do_no_harm(connect: Connect) -> None:
+    async with connect() as zk:
+        await zk.ensure_path("/")
+        for data in ({"json": 1}, None, bytearray(b"x"), 5):
+            with pytest.raises(BadArgumentsError, match=f"data is bytes or text, not {type(data).__name__}"):
+                await zk.create("/a", data)  # type: ignore[arg-type]  # as a program without types may
+        for path in (None, b"/a", {"/a": 1}):
+            with pytest.raises(BadArgumentsError, match=f"a path is text, not {type(path).__name__}"):
+                await zk.exists(path)  # type: ignore[arg-type]  # the same
+        with pytest.raises(BadArgumentsError, match="watch is a function of the event, not True"):
+            await zk.exists("/a", watch=True)  # type: ignore[arg-type]  # the same
+        with pytest.raises(BadArgumentsError, match=re.escape("a path must start with '/'; did you mean '/a'?")):
+            zk.Lock("a")
+        assert await zk.create("/a", "fine") == "/a"
+
+
+async def test_what_waits_for_a_first_server_says_in_the_end_which_were_tried() -> None:
+    async with AsyncZooKeeper("127.0.0.1:1") as zk:
+        tried = "no server to be had (127.0.0.1:1: Connection refused)"
+        with pytest.raises(OperationTimeoutError) as cache:
+            await zk.NodeCache("/a", timeout=0.2).__aenter__()
+        async with zk.LeaderLatch("/b") as latch:
+            with pytest.raises(OperationTimeoutError) as leadership:
+                await latch.wait(timeout=0.2)
+        assert str(cache.value) == f"the cache of /a was not filled in time: {tried}"
+        assert str(leadership.value) == f"/b: this process does not lead yet: {tried}"
 
 
 async def test_several_reads_at_one_instant(connect: Connect) -> None:

@@ -307,6 +307,16 @@ def test_a_call_that_can_not_be_sent_fails_alone(attached: World) -> None:
     assert attached.closed == 0
 
 
+def test_a_call_that_can_not_be_sent_fails_alone_also_when_it_had_to_wait() -> None:
+    world = World()
+    world.call("junk", Create("/a", b"", acl=("world:anyone",)))  # type: ignore[arg-type]  # as a program without types may
+    world.call("fine", GetData("/a"))
+    world.attach()
+    assert isinstance(world.outcomes["junk"], BadArgumentsError)
+    assert world.requests() == [GetData("/a")]
+    assert world.closed == 0
+
+
 def test_an_overdue_read_says_so_and_its_late_answer_is_dropped(attached: World) -> None:
     attached.call("get", GetData("/a"), deadline_ms=attached.now_ms + 100)
     attached.advance(99)

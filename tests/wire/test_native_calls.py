@@ -227,8 +227,16 @@ def test_a_client_does_not_send_what_would_close_its_connection() -> None:
         client.call(Call(1, SetData("/a", bytes(1_000))))
 
 
-@pytest.mark.parametrize("request_", [GetData("/\ud800"), SetData("/a", b"", 2**64)])
-def test_a_client_does_not_send_what_has_no_encoding(request_: GetData | SetData) -> None:
+@pytest.mark.parametrize(
+    "request_",
+    [
+        GetData("/\ud800"),
+        SetData("/a", b"", 2**64),
+        SetData("/a", object()),  # type: ignore[arg-type]  # as a program without types may
+        Create("/a", b"", acl=("world:anyone",)),  # type: ignore[arg-type]  # the same
+    ],
+)
+def test_a_client_does_not_send_what_has_no_encoding(request_: GetData | SetData | Create) -> None:
     client, _ = connected()
     with pytest.raises(BadArgumentsError, match="can't be sent"):
         client.call(Call(1, request_))

@@ -19,7 +19,7 @@ import anyio
 
 from zk.model.errors import NoNodeError
 from zk.model.events import WatchEvent
-from zk.model.paths import basename, join
+from zk.model.paths import basename, join, validate
 from zk.model.record import record
 from zk.model.replies import Created, DataReply, Reply
 from zk.model.requests import CreateMode, GetChildren, GetData
@@ -110,6 +110,7 @@ class Contest:
     _prefixes: Sequence[str] = (PREFIX,)  # of all that stand in the queue
 
     def __init__(self, client: "AsyncZooKeeper", path: str, identifier: str, timeout: float | None) -> None:
+        validate(client.absolute(path))
         self._client = client
         self._driver = client.driver
         self._path = path

@@ -98,7 +98,9 @@ class LeaderLatch:
                         raise RuntimeError("the latch does not stand for election: it is not started, or closed")
                     await self._changed.wait()
         except TimeoutError:
-            raise OperationTimeoutError(f"{self._path}: this process does not lead yet") from None
+            missing = self._driver.machine.why_no_server()
+            why = f": no server to be had ({missing})" if missing else ""
+            raise OperationTimeoutError(f"{self._path}: this process does not lead yet{why}") from None
 
     def add_listener(self, listener: Callable[[bool], object]) -> None:
         """Call `listener` when this process begins to lead, and when it does no more. It must not block."""

@@ -153,7 +153,7 @@ class ClientConnection:
         level = call.floor or (LINEARIZABLE if call.linearizable else call.at_least)
         try:
             encoded = pack((call.xid, level, *operation_fields(request)))
-        except (OverflowError, UnicodeEncodeError) as error:
+        except (OverflowError, ValueError, TypeError, AttributeError) as error:  # arguments of types that none has
             raise BadArgumentsError("", f"this can't be sent: {error}") from error
         bytes_max = self.server.limits.frame_bytes_max if self.server else DEFAULT_LIMITS.frame_bytes_max
         if len(encoded) > bytes_max:
