@@ -170,7 +170,7 @@ def run(
         cpu,
         latencies[len(latencies) // 2] * 1000,
         latencies[len(latencies) * 99 // 100] * 1000,
-        refused,
+        dict(refused),
     )
 
 

@@ -1,7 +1,9 @@
 """The load generator's face for etcd: what it counts is what etcd did. Figures without that would be worth nothing."""
 
 import base64
+import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from struct import pack
 
 import pytest
@@ -48,6 +50,21 @@ def test_etcd_has_done_what_the_generator_counts(etcd: EtcdProcess, operation: s
     nodes = 1 + 3  # the root, and one for each connection
     assert revision(etcd) == before + nodes + writes
     assert value(etcd, f"/{operation}/2") == b"x" * 200
+
+
+class Wrong(Etcd):
+    """Its calls are such that etcd refuses them."""
+
+    def get(self, xid: int, path: str) -> bytes:
+        return self.set(xid, 0, "", b"no key")
+
+
+@WITH_ETCD
+def test_refusals_are_counted_by_their_codes(etcd: EtcdProcess) -> None:
+    server = (etcd.address.host, etcd.address.port)
+    outcome = run([server], Wrong, "/wrong", connections=3, window=4, operation="get", total=60, size=200)
+    printed = json.loads(json.dumps(asdict(outcome)))
+    assert (printed["operations"], printed["refused"]) == (60, {str(INVALID_ARGUMENT): 60})
 
 
 @WITH_ETCD
