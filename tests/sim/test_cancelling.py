@@ -2,11 +2,10 @@
 
 A client as a simulated process does each thing again and again, and is cancelled at the first turn of its event loop,
 the second one, and so on, until it is done before that. Behind each attempt: the next write is done once, under the
-next version; no call, watch, listener or task is left of it, and no ephemeral node. (What competes for a place, with
-faults at each of these moments too, is in test_recipe_faults.)
+next version; no call, watch, listener or task is left of it, and no ephemeral node. (With faults at each of these
+moments too: test_recipe_faults, test_recipe_promises.)
 """
 
-import asyncio
 import gc
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -30,6 +29,7 @@ from zk.model.record import SessionId
 from zk.model.replies import Reply
 from zk.model.requests import Call
 from zk.sim.eventloop import EventLoop
+from zk.sim.plays import left_of
 from zk.sim.scenario import Scenario
 from zk.sim.streams import PORT, host_of
 
@@ -399,7 +399,7 @@ class Program:
                 await self._other.whoami()
                 await self._zk.create(WRITES)
                 await anyio.sleep(0.1)
-                self._clean = self._left()
+                self._clean = left_of(self._zk, self.loop)
                 while await self._attempt():
                     assert self.attempts < ATTEMPTS_MAX, "it never ends"
         except BaseException as error:
@@ -435,23 +435,11 @@ class Program:
         stat = await self._zk.set(WRITES, "")
         assert stat.version == self.attempts
         until = self.loop.time() + SETTLE_SECONDS_MAX
-        left = (await self._zk.get_ephemerals(), self._left())
+        left = (await self._zk.get_ephemerals(), left_of(self._zk, self.loop))
         while left != ((), self._clean) and self.loop.time() < until:
             await anyio.sleep(0.02)
-            left = (await self._zk.get_ephemerals(), self._left())
+            left = (await self._zk.get_ephemerals(), left_of(self._zk, self.loop))
         assert left == ((), self._clean), f"cancelled at turn {self.attempts}"
-
-    def _left(self) -> dict[str, int]:
-        """What may be left behind in this process."""
-        driver = self._zk.driver
-        driver.kick()  # lets it forget the streams that were collected
-        statistics = self._zk.statistics()
-        return {
-            "calls": statistics.calls_pending,
-            "watches": statistics.watches,
-            "listeners": len(driver._listeners),
-            "tasks": len(asyncio.all_tasks(self.loop)),
-        }
 
 
 @pytest.mark.parametrize("name", ACTS)

@@ -191,7 +191,8 @@ class WorkQueue(Items):
         try:
             return frozenset(await self._client.get_children(self._claims, timeout=deadline - anyio.current_time()))
         except NoNodeError:
-            await self._client.ensure_path(self._claims, container=True, timeout=deadline - anyio.current_time())
+            with suppress(SessionExpiredError):  # it goes on in the next session, and finds out whether it was done
+                await self._client.ensure_path(self._claims, container=True, timeout=deadline - anyio.current_time())
             return frozenset()
 
     async def _claim_item(self, name: str, deadline: float) -> Task | None:
