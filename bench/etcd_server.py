@@ -101,6 +101,8 @@ class Etcd:
 @contextmanager
 def start_etcd(directory: Path, size: int = 1) -> Iterator[Etcd]:
     """etcd with its defaults, alone or as a cluster, serving; data in subdirectories of `directory`."""
+    if missing := etcd_missing():
+        raise FileNotFoundError(missing)
     directory.mkdir(parents=True, exist_ok=True)
     clients, peers = (ports := [Address("127.0.0.1", port) for port in free_ports(2 * size)])[:size], ports[size:]
     cluster = ",".join(f"etcd-{n}=http://{peer}" for n, peer in enumerate(peers, 1))

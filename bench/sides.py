@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from bench.services import Service
@@ -19,8 +19,12 @@ LOADGEN = Path(__file__).with_name("loadgen.py")
 
 @dataclass
 class Figures:
-    """What one round measured, or the medians of some. `cpu_us` is what an operation costs all servers together;
-    `generator` is the load generator's share of one core: far below 1, it is not the bottleneck."""
+    """What one round measured; or the medians of some, and all refusals.
+
+    `cpu_us` is what an operation costs all servers together; `generator` is the load generator's share of one core: far
+    below 1, it is not the bottleneck. `broken` of the rounds came to no end: a server closed a connection, as one does
+    that lost its leader, or did not answer.
+    """
 
     per_second: float
     cpu_us: float
@@ -28,11 +32,14 @@ class Figures:
     p99_ms: float
     generator: float
     refused: int
+    broken: int = 0
 
     @property
     def rate(self) -> str:
         """Operations per second that were done."""
-        return f"{self.per_second:,.0f}" + (f" ({self.refused:,} refused)" if self.refused else "")
+        blemishes = {"refused": self.refused, "broken off": self.broken}
+        said = ", ".join(f"{count:,.0f} {blemish}" for blemish, count in blemishes.items() if count)
+        return f"{self.per_second:,.0f}" + (f" ({said})" if said else "")
 
 
 @dataclass
@@ -57,6 +64,7 @@ class Side:
     service: Service
     may_refuse: bool = False
     rounds: list[Figures] = field(default_factory=list)
+    broken: int = 0
 
     def run(self, case: Case) -> None:
         root = f"/bench-{time.time_ns()}"  # each round has its own
@@ -64,8 +72,12 @@ class Side:
         work = ["--operation", case.operation, "--total", str(case.total), "--root", root]
         command = [sys.executable, str(LOADGEN), "--servers", self.service.hosts, "--wire", self.wire, *shape, *work]
         before_s = self._used_s()
-        found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+        ended = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
         used_s = self._used_s() - before_s
+        if ended.returncode:
+            self.broken += 1
+            return
+        found = json.loads(ended.stdout)
         refused = sum(found["refused"].values())
         assert self.may_refuse or not refused, (self.wire, case, found)
         self.rounds.append(
@@ -81,8 +93,12 @@ class Side:
 
     def medians(self) -> Figures:
         """Of the rounds so far, which are then forgotten."""
-        rounds, self.rounds = self.rounds, []
-        return Figures(*(statistics.median(getattr(each, item.name) for each in rounds) for item in fields(Figures)))
+        rounds, broken = self.rounds, self.broken
+        self.rounds, self.broken = [], 0
+        if not rounds:
+            raise RuntimeError(f"all rounds were broken off: see above what the load generator says of {self.wire}")
+        medians = Figures(*(statistics.median(getattr(each, item.name) for each in rounds) for item in fields(Figures)))
+        return replace(medians, refused=sum(each.refused for each in rounds), broken=broken)
 
     def _used_s(self) -> float:
         return sum(cpu_seconds(server.pid) for server in self.service.servers)
