@@ -96,13 +96,14 @@ def test_the_timeout_is_negotiated(server: ServerProcess, wanted_ms: int, grante
         assert session.timeout_ms == granted_ms
 
 
-def test_an_unknown_request_is_refused_and_the_connection_goes_on(server: ServerProcess) -> None:
+def test_an_unknown_request_is_refused_and_ends_the_connection_but_not_the_session(server: ServerProcess) -> None:
     with RawClient(server.address) as client:
-        client.connect()
+        session = client.connect()
         unknown = client.ask(77)
         assert unknown == Heard(1, unknown.zxid, -6, b"") if unknown is not None else False
-        pong = client.ask(11)
-        assert pong == Heard(-2, pong.zxid, 0, b"") if pong is not None else False
+        assert client.hear() is None
+    with RawClient(server.address) as client:
+        assert client.connect(session) == session
 
 
 def test_a_wrong_credential_is_refused_and_the_connection_closed(server: ServerProcess) -> None:
