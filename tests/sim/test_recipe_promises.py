@@ -30,7 +30,18 @@ from zkclient import (
 )
 
 from zk.model.znode import Znode
-from zk.sim.plays import FAULT_NAMES, FAULTS, FIRST, TIMEOUT_MS, Actor, Part, Play, Stage, strike_at_answers
+from zk.sim.plays import (
+    FAULT_NAMES,
+    FAULTS,
+    FIRST,
+    TIMEOUT_MS,
+    Actor,
+    Part,
+    Play,
+    Stage,
+    is_cancelled_while_cut_off,
+    strike_at_answers,
+)
 
 SOON = 0.2
 PATIENCE = 4 * TIMEOUT_MS / 1_000
@@ -159,6 +170,39 @@ class QueuedByPriority(Queued):
 
     async def put_at(self, actor: Actor, item: bytes, number: int) -> None:
         await actor.zk.PriorityQueue(self.path).put(item, self.PRIORITIES[number])
+
+
+class GivenUp(Play):
+    """The first actor puts an item and takes another one, with little patience.
+
+    Promised: unless it is told so, the one is not there, and the other one is.
+    """
+
+    def __init__(self, patience: float | None) -> None:
+        self._patience = patience
+        self._expected = {"put": set[bytes](), "taken": {b"old"}}
+
+    def parts(self) -> Sequence[Part]:
+        return [self._put_and_take, lambda actor: actor.zk.Queue(f"{self.path}/taken").put("old")]
+
+    def may_stay(self, name: str, node: Znode) -> bool:
+        return "/items/" in name
+
+    def end(self, stage: Stage) -> None:
+        nodes = stage.nodes()
+        for name, expected in self._expected.items():
+            items = {node.data for path, node in nodes.items() if path.startswith(f"{self.path}/{name}/items/")}
+            if items != expected:
+                self.finds.append(f"{name}: there is {items}, not {expected}")
+
+    async def _put_and_take(self, actor: Actor) -> None:
+        await anyio.sleep(0.1)
+        with suppress(OperationTimeoutError, ConnectionLossError):
+            await actor.zk.Queue(f"{self.path}/put").put("new", timeout=self._patience)
+            self._expected["put"] = {b"new"}
+        with suppress(OperationTimeoutError, ConnectionLossError):
+            await actor.zk.Queue(f"{self.path}/taken").get(timeout=self._patience)
+            self._expected["taken"] = set()
 
 
 class GivenBackError(Exception):
@@ -612,3 +656,9 @@ PLAYS: dict[str, tuple[Callable[[], Play], int]] = {
 def test_it_keeps_its_promise_whatever_answer_the_fault_comes_with(name: str, number: int) -> None:
     play, every = PLAYS[name]
     strike_at_answers(play, number, every)
+
+
+@pytest.mark.parametrize("patience", [0.02, None])
+def test_a_put_or_a_get_that_is_given_up_is_undone(patience: float | None) -> None:
+    cut_off = FAULTS.index((1, is_cancelled_while_cut_off))
+    assert strike_at_answers(lambda: GivenUp(patience), cut_off, every=1) > 6

@@ -203,7 +203,7 @@ class Troupe:
                 self.play.finds.append(f"left behind: {self._left()}")
             else:
                 self.play.end(self.stage)
-            assert self.play.finds == []
+            assert not self.play.finds, "; ".join(self.play.finds)
             for actor in self.actors:
                 actor.finish()
             assert self._comes_about(lambda: all(actor.dead or actor.main.done() for actor in self.actors))
