@@ -1027,9 +1027,9 @@ class Queue(ItemsTwin[AsyncQueue]):
         super().__init__(client._session, lambda made: AsyncQueue(made, path))
 
     def put(self, value: str | bytes, *, timeout: float | None = None) -> None:
-        """Add an item; text is stored as UTF-8. If it times out, or is cancelled, the item is withdrawn as soon as there
-        is a connection, unless somebody took it before. If the session ends under it, it raises SessionExpiredError;
-        with `maybe_applied` the item may be there."""
+        """Add an item; text is stored as UTF-8. If it times out, or is cancelled, the item is withdrawn as soon as
+        there is a connection, unless somebody took it before. If the session ends before it is answered, it raises
+        SessionExpiredError; with `maybe_applied` the item may be there."""
         self._session.run(self._inner.put(value, timeout=timeout))
 
     def size(self, *, timeout: float | None = None) -> int:
@@ -1116,9 +1116,9 @@ class WorkQueue(ItemsTwin[AsyncWorkQueue]):
         super().__init__(client._session, lambda made: AsyncWorkQueue(made, path, deliveries_max=deliveries_max))
 
     def put(self, value: str | bytes, *, timeout: float | None = None) -> None:
-        """Add an item; text is stored as UTF-8. If it times out, or is cancelled, the item is withdrawn as soon as there
-        is a connection, unless somebody took it before. If the session ends under it, it raises SessionExpiredError;
-        with `maybe_applied` the item may be there."""
+        """Add an item; text is stored as UTF-8. If it times out, or is cancelled, the item is withdrawn as soon as
+        there is a connection, unless somebody took it before. If the session ends before it is answered, it raises
+        SessionExpiredError; with `maybe_applied` the item may be there."""
         self._session.run(self._inner.put(value, timeout=timeout))
 
     def size(self, *, timeout: float | None = None) -> int:

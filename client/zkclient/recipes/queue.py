@@ -120,9 +120,9 @@ class Items:
         self._choice = Choice(client.chance)
 
     async def put(self, value: str | bytes, *, timeout: float | None = None) -> None:
-        """Add an item; text is stored as UTF-8. If it times out, or is cancelled, the item is withdrawn as soon as there
-        is a connection, unless somebody took it before. If the session ends under it, it raises SessionExpiredError;
-        with `maybe_applied` the item may be there."""
+        """Add an item; text is stored as UTF-8. If it times out, or is cancelled, the item is withdrawn as soon as
+        there is a connection, unless somebody took it before. If the session ends before it is answered, it raises
+        SessionExpiredError; with `maybe_applied` the item may be there."""
         await self._put(PREFIX, value, timeout)
 
     async def size(self, *, timeout: float | None = None) -> int:
