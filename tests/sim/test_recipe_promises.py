@@ -635,17 +635,17 @@ class Observed(Play):
 
 
 PLAYS: dict[str, tuple[Callable[[], Play], int]] = {
-    "queue": (Queued, 9),
+    "queue": (Queued, 12),
     "queue, by priority": (QueuedByPriority, 9),
     "work queue": (Worked, 8),
-    "work queue, in vain": (WorkedInVain, 11),
+    "work queue, in vain": (WorkedInVain, 15),
     "counter": (Counted, 3),
     "barrier, waited at": (lambda: Barred("waiter"), 2),
     "barrier, kept": (lambda: Barred("keeper"), 2),
     "double barrier": (MetTwice, 9),
     "party": (Joined, 3),
     "discovery": (Found, 5),
-    "partitioner": (Shared, 9),
+    "partitioner": (Shared, 11),
     "election, observed": (Observed, 3),
 }
 """Each with the number of answers of which one is struck, another one by each fault."""
