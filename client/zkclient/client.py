@@ -122,7 +122,6 @@ class AsyncZooKeeper(Operations):
             with anyio.move_on_after(CLOSE_SECONDS_MAX, shield=True), suppress(ZKError):
                 await self._call(CloseSession(), CLOSE_SECONDS_MAX)
         self.driver.stop()
-        self._tasks.cancel_scope.cancel()
         await self._tasks.__aexit__(None, None, None)  # without the block's own error, which goes on as it is
 
     # ---- the session

@@ -53,6 +53,7 @@ class Driver(Caller):
         self._loop: asyncio.AbstractEventLoop | None = None  # if it is asyncio's
         self._now: Callable[[], float] = anyio.current_time
         self._tasks: TaskGroup | None = None
+        self._beside: set[anyio.CancelScope] = set()  # of the tasks that run beside the client
         self._timer: anyio.CancelScope | None = None
         self._connection: anyio.CancelScope | None = None
         self._quick: QuickStream | None = None  # the connection, if it can send without waiting
@@ -75,11 +76,15 @@ class Driver(Caller):
         tasks.start_soon(self._keep_time, self._timer)
 
     def stop(self) -> None:
-        """Close the machine; waiting callers get ClientClosedError."""
+        """Close the machine; waiting callers get ClientClosedError. All tasks end, without their group being cancelled,
+        for the user's own task is in it. (Of Python 3.11, asyncio's TaskGroup may leave a task in a state in which it
+        would not come back from that.)"""
         self.machine.close()
         self._perform()
         if self._timer is not None:
             self._timer.cancel()
+        for scope in tuple(self._beside):
+            scope.cancel()
         self._tasks = None
 
     def add_listener(self, listener: Callable[[State], object]) -> None:
@@ -93,7 +98,14 @@ class Driver(Caller):
         """Let `work` run beside the client, until the end of its block at the latest. It must catch its errors."""
         if self._tasks is None:
             raise ClientClosedError(NOT_ENTERED)
-        self._tasks.start_soon(work, *args)
+        self._tasks.start_soon(self._run_beside, partial(work, *args))
+
+    async def _run_beside(self, work: Callable[[], Coroutine[object, object, None]]) -> None:
+        if self._tasks is not None:
+            with anyio.CancelScope() as scope:
+                self._beside.add(scope)
+                await work()
+            self._beside.discard(scope)
 
     # ---- calls
 

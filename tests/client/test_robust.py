@@ -19,7 +19,7 @@ from time import monotonic
 import anyio
 import pytest
 from anyio.abc import ByteStream
-from zkclient import ClientClosedError, ConnectionLossError, State, ZooKeeper
+from zkclient import AsyncZooKeeper, ClientClosedError, ConnectionLossError, State, ZooKeeper
 from zkclient.threads import LoopThread
 
 from zk.server.testing import ServerProcess, free_ports, start_server
@@ -440,3 +440,23 @@ def test_callbacks_in_the_loop_know_it_from_the_first_one_on() -> None:
 
     for _ in range(10):
         assert isinstance(LoopThread().run(scope_of_a_callback()), anyio.CancelScope)
+
+
+def test_a_task_group_that_failed_in_the_block_does_not_spoil_its_end(hosts: str) -> None:
+    """Of Python 3.11: the task that was in it counts as being cancelled for ever."""
+
+    async def fail() -> None:
+        raise ValueError("mine")
+
+    async def main() -> str:
+        async with AsyncZooKeeper(hosts) as zk:
+            await zk.ensure_path("/")
+            with pytest.raises(ExceptionGroup):  # noqa: PT012 - leaving the block is what is tested
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(zk.Queue("/empty").get())
+                    tasks.create_task(fail())
+            async with zk.TreeCache("/"), zk.LeaderLatch("/leader") as latch:
+                await latch.wait()
+        return "came back"
+
+    assert asyncio.run(main()) == "came back"
