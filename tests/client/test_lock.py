@@ -16,7 +16,7 @@ from zkclient import (
     TransactionFailed,
     WatchEvent,
 )
-from zkclient.recipes.contenders import in_order
+from zkclient.recipes.contenders import LOCK, PREFIX, SHARED_LOCK, in_order
 from zkclient.testing import Link
 
 from zk.server.testing import ServerProcess
@@ -160,8 +160,10 @@ async def test_one_object_can_not_be_held_twice_at_once(connect: Connect) -> Non
 
 
 def test_sequences_are_compared_as_numbers_and_strangers_ignored() -> None:
-    names = ("contender-10000000000", "contender-9999999999", "contender-x", "other", "contender-0000000007")
+    numbers = ("10000000000", "9999999999", "x", "", "0000000007")
+    names = (*(f"{PREFIX}{number}" for number in numbers), "other", "other-0000000001", "reader__rlock__0000000002")
     assert [contender.name for contender in in_order(names)] == [names[4], names[1], names[0]]
+    assert [contender.sequence for contender in in_order(names, (LOCK, SHARED_LOCK))] == [2, 7, 9999999999, 10000000000]
 
 
 async def test_an_error_in_the_body_comes_out_as_it_is_and_releases(connect: Connect) -> None:

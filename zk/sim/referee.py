@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from zkclient import AsyncZooKeeper, Held
-from zkclient.recipes.contenders import PREFIX, in_order
-from zkclient.recipes.readwritelock import READER, WRITER
+from zkclient.recipes.contenders import LOCK, SHARED_LOCK, in_order
+from zkclient.recipes.readwritelock import WRITER
 
 from zk.model.acl import ANYONE
 from zk.model.errors import APIError
@@ -26,7 +26,7 @@ from zk.sim.witness import Witness
 from zk.sim.world import World
 
 NO_TOKEN = Zxid(0)
-PREFIXES = (PREFIX, READER, WRITER)
+MARKS = (LOCK, SHARED_LOCK)
 
 
 @record
@@ -185,7 +185,7 @@ class Referee:
         reply = tree.read(GetChildren(path), SessionId(0), (ANYONE,))
         assert isinstance(reply, ChildrenReply)
         places = []
-        for contender in in_order(reply.names, PREFIXES):
+        for contender in in_order(reply.names, MARKS):
             znode = tree.znodes[join(path, contender.name)]
             places.append(Place(contender.name, znode.czxid, znode.owner, znode.data.decode()))
         return tuple(places)

@@ -31,7 +31,10 @@ from zkclient.results import NodeData, State
 if TYPE_CHECKING:
     from zkclient.client import AsyncZooKeeper
 
-PREFIX = "contender-"
+LOCK, SHARED_LOCK = "__lock__", "__rlock__"
+"""How the name of a contender ends before its number: as kazoo's, so that its locks and these stand in one queue."""
+
+PREFIX = f"contender{LOCK}"
 
 Found = NodeData | tuple[str, ...] | APIError
 
@@ -44,15 +47,11 @@ class Contender:
     name: str
 
 
-def in_order(names: Sequence[str], prefixes: Sequence[str] = (PREFIX,)) -> list[Contender]:
+def in_order(names: Sequence[str], marks: Sequence[str] = (LOCK,)) -> list[Contender]:
     """The contenders among `names`, first one first. Sequence numbers are compared as numbers: they may outgrow ten
-    digits. All that have one parent are numbered together, whatever their prefix."""
-    contenders = [
-        Contender(int(name[len(prefix) :]), name)
-        for prefix in prefixes
-        for name in names
-        if name.startswith(prefix) and name[len(prefix) :].isdecimal()
-    ]
+    digits. All that have one parent are numbered together, whatever their kind."""
+    numbers = [(name.rpartition(mark), name) for mark in marks for name in names]
+    contenders = [Contender(int(number), name) for (_, mark, number), name in numbers if mark and number.isdecimal()]
     contenders.sort(key=lambda contender: contender.sequence)
     return contenders
 
@@ -107,7 +106,7 @@ class Contest:
     """Queue at `path` under `identifier`, hold the first place for the length of an `async with` block."""
 
     _prefix = PREFIX  # of the own contenders
-    _prefixes: Sequence[str] = (PREFIX,)  # of all that stand in the queue
+    _marks: Sequence[str] = (LOCK,)  # of all that stand in the queue
 
     def __init__(self, client: "AsyncZooKeeper", path: str, identifier: str, timeout: float | None) -> None:
         validate(client.absolute(path))
@@ -228,7 +227,7 @@ class Contest:
         if isinstance(names, APIError):
             raise names
         assert not isinstance(names, NodeData)
-        return in_order(names, self._prefixes), found
+        return in_order(names, self._marks), found
 
     @staticmethod
     def _session_must_live(held: Held) -> None:
@@ -258,7 +257,7 @@ class Contest:
     async def _list(self) -> list[Contender]:
         """The contenders. The path is a container: where there are none, it may be gone."""
         try:
-            return in_order(await self._client.get_children(self._path), self._prefixes)
+            return in_order(await self._client.get_children(self._path), self._marks)
         except NoNodeError:
             return []
 

@@ -3,19 +3,19 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from zkclient.recipes.contenders import Contender, Contest
+from zkclient.recipes.contenders import LOCK, SHARED_LOCK, Contender, Contest
 
 if TYPE_CHECKING:
     from zkclient.client import AsyncZooKeeper
 
-READER = "reader-"
-WRITER = "writer-"
+READER = f"reader{SHARED_LOCK}"
+WRITER = f"writer{LOCK}"
 
 
 class _Shared(Contest):
     """One side of a lock in whose queue readers and writers stand together."""
 
-    _prefixes = (READER, WRITER)
+    _marks = (LOCK, SHARED_LOCK)
 
     def __init__(
         self, client: "AsyncZooKeeper", path: str, *, identifier: str = "", timeout: float | None = None
@@ -36,7 +36,7 @@ class ReadLock(_Shared):
     _prefix = READER
 
     def _waits_for(self, before: Sequence[Contender]) -> Contender | None:
-        return next((contender for contender in reversed(before) if contender.name.startswith(WRITER)), None)
+        return next((contender for contender in reversed(before) if SHARED_LOCK not in contender.name), None)
 
 
 class ReadWriteLock:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import anyio
 from zkclient import LockLost, OperationTimeoutError, SessionExpiredError, State
+from zkclient.recipes.contenders import PREFIX
 
 from zk.model.record import ServerId
 from zk.model.requests import ClientRequest, Create, CreateMode, Delete, GetChildren, Ping
@@ -204,8 +205,8 @@ def a_waiter_whose_session_ended_does_not_wait_on_as_somebody_else() -> None:
     with Scenario(contests=LOCK) as s:
         waiter, others = s.app(), s.client()
         others.create(PATH)
-        others.create(f"{PATH}/contender-")  # no number: nobody's contender
-        before = others.create(f"{PATH}/contender-", mode=CreateMode.EPHEMERAL_SEQUENTIAL).path
+        others.create(f"{PATH}/{PREFIX}")  # no number: nobody's contender
+        before = others.create(f"{PATH}/{PREFIX}", mode=CreateMode.EPHEMERAL_SEQUENTIAL).path
         waiting = waiter.begin(waiter.zk.Lock(PATH).acquire())
         s.run_ms(20)
         own = contenders(s)[-1]
@@ -242,14 +243,14 @@ def an_observer_is_not_told_of_a_candidate_who_has_the_name_of_an_earlier_leader
     with Scenario(contests=LOCK) as s:
         observer, vandal = s.app(), s.client()
         vandal.create(PATH)
-        vandal.create(f"{PATH}/contender-1", b"first")
+        vandal.create(f"{PATH}/{PREFIX}1", b"first")
         at_the_answer(observer, GetChildren, lambda: s.world.after(1, lambda: observer.darken_ms(500)))
         asking = observer.begin(observer.zk.Election(PATH).leader())
         s.run_ms(50)  # it has seen the name, and not yet the node
-        vandal.multi(Delete(f"{PATH}/contender-1"), Delete(PATH))
-        vandal.multi(*(Create(path, path.encode()) for path in (PATH, f"{PATH}/contender-0", f"{PATH}/contender-1")))
+        vandal.multi(Delete(f"{PATH}/{PREFIX}1"), Delete(PATH))
+        vandal.multi(*(Create(path, path.encode()) for path in (PATH, f"{PATH}/{PREFIX}0", f"{PATH}/{PREFIX}1")))
         s.run_until(asking.done)
-        assert asking.result() == f"{PATH}/contender-0"
+        assert asking.result() == f"{PATH}/{PREFIX}0"
 
 
 # ---- places that several have
