@@ -32,6 +32,7 @@ log: logging.Logger = logging.getLogger(__name__)
 
 
 Listener = Callable[[State], object]
+Undo = Callable[[], Coroutine[object, object, None]]
 EXIT_SECONDS_MAX = CLOSE_SECONDS_MAX + 1.0  # what the end of the process waits for all clients together
 ALIVE_SECONDS = 5.0  # how often who waits looks whether there is still a thread to wait for
 
@@ -39,14 +40,18 @@ ALIVE_SECONDS = 5.0  # how often who waits looks whether there is still a thread
 class Job(Generic[T]):
     """A coroutine that runs in the loop for a thread which waits for a lock, `ended`.
 
-    Nothing else is safe from signals: a Future's waiter that is interrupted may leave the Future locked for good.
+    Nothing else is safe from signals: a Future's waiter that is interrupted may leave the Future locked for good. If
+    the thread is interrupted when all was done just now, `undo` gives it back.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, coroutine: Coroutine[object, object, T]) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, coroutine: Coroutine[object, object, T], undo: Undo | None = None
+    ) -> None:
         self.ended: threading.Lock = threading.Lock()
         self.ended.acquire()
         self._loop = loop
         self._coroutine = coroutine
+        self._undo = undo
         self._task: asyncio.Task[T] | None = None
 
     def begin(self) -> None:
@@ -56,14 +61,22 @@ class Job(Generic[T]):
 
     def cancel(self) -> None:
         """In the loop: nobody waits any more."""
-        if self._task is None:
+        task = self._task
+        if task is None:
             self._coroutine.close()
-        else:
-            self._task.cancel()
+        elif not task.done():
+            task.cancel()
+        elif self._undo is not None and not task.cancelled() and task.exception() is None:
+            self._loop.create_task(self._undo()).add_done_callback(self._undone)
 
     def result(self) -> T:
         assert self._task is not None
         return self._task.result()
+
+    @staticmethod
+    def _undone(task: asyncio.Task[None]) -> None:
+        if not task.cancelled():
+            task.exception()  # there was nothing to be undone: it is lost already, or was not to be had
 
     def _end(self, task: asyncio.Task[T]) -> None:
         if not task.cancelled():
@@ -94,9 +107,9 @@ class LoopThread:
                 self._woken = False
                 raise
 
-    def run(self, coroutine: Coroutine[object, object, T]) -> T:
-        """Run it in the loop, and wait. A KeyboardInterrupt cancels it."""
-        job = Job(self.loop, coroutine)
+    def run(self, coroutine: Coroutine[object, object, T], undo: Undo | None = None) -> T:
+        """Run it in the loop, and wait. A KeyboardInterrupt cancels it; if it was done just then, `undo` is run."""
+        job = Job(self.loop, coroutine, undo)
         try:
             self.must_not_be_current()
             self.post(job.begin)
@@ -233,14 +246,14 @@ class Session:
                 return self.thread
         return thread
 
-    def run(self, coroutine: Coroutine[object, object, T]) -> T:
-        """Run it in the loop, and wait."""
+    def run(self, coroutine: Coroutine[object, object, T], undo: Undo | None = None) -> T:
+        """Run it in the loop, and wait. `undo` as of LoopThread."""
         try:
             thread = self.running()
         except BaseException:
             coroutine.close()
             raise
-        return thread.run(coroutine)
+        return thread.run(coroutine, undo)
 
     def close(self) -> None:
         """End the session, if it ever began."""

@@ -295,22 +295,25 @@ class HolderTwin(Twin[A]):
     def acquire(self, *, timeout: float | None = None) -> Held:
         """Wait for the first place, until `release`. A block (`with`) is safer. `timeout` as in the constructor."""
 
-        async def acquire(contest: Contest) -> Held:
+        self._session.running()
+        contest = self._contest
+
+        async def acquire() -> Held:
             return Held._of(self._session, await contest.acquire(timeout=timeout))
 
-        self._session.running()
-        return self._session.run(acquire(self._contest))
+        return self._session.run(acquire(), contest.release)
 
     def try_acquire(self, *, timeout: float | None = None) -> Held | None:
         """Take the first place if it is free, until `release`; None if others are before. It waits for answers of the
         service only, up to `timeout`."""
+        self._session.running()
+        contest = self._contest
 
-        async def acquire(contest: Contest) -> Held | None:
+        async def acquire() -> Held | None:
             inner = await contest.try_acquire(timeout=timeout)
             return None if inner is None else Held._of(self._session, inner)
 
-        self._session.running()
-        return self._session.run(acquire(self._contest))
+        return self._session.run(acquire(), contest.release)
 
     def release(self) -> None:
         """Leave the first place to the next one. Raises LockLost if it had been lost before."""

@@ -252,6 +252,43 @@ def test_signals_at_any_moment_leave_the_client_usable(hosts: str) -> None:
     )
 
 
+def test_a_signal_while_a_lock_is_acquired_leaves_it_free(hosts: str) -> None:
+    run(
+        f"""
+        import random, signal, time
+        from zkclient import ZooKeeper
+
+        class Alarm(Exception):
+            pass
+
+        def ring(number, frame):
+            raise Alarm
+
+        chance = random.Random(1)
+        signal.signal(signal.SIGALRM, ring)
+        with ZooKeeper("{hosts}") as zk:
+            zk.ensure_path("/")
+            locks = [zk.Lock(f"/lock-{{number}}") for number in range(200)]
+            began = time.perf_counter()
+            locks[0].acquire()
+            took = time.perf_counter() - began
+            locks[0].release()
+            for lock in locks:
+                held = None
+                try:
+                    signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.3, 1.1) * took)
+                    held = lock.acquire()
+                    time.sleep(5)
+                except Alarm:
+                    if held is not None:
+                        lock.release()
+            zk.sync()
+            left = [lock for lock in locks if lock.contenders()]
+            assert not left, len(left)
+        """
+    )
+
+
 # ---- fork
 
 
