@@ -117,19 +117,21 @@ class Queued(Play):
     async def _take(self, actor: Actor) -> None:
         """Until nothing has come for long."""
         queue = self.queue(actor.zk)
-        with suppress(OperationTimeoutError):
-            while True:
-                taking = actor, actor.zk.session_id
-                self._unheard.append(taking)
-                try:
-                    item = await queue.get(timeout=PATIENCE)
-                except SessionExpiredError as error:
-                    if not error.maybe_applied:
-                        self.finds.append("it should have gone on in the next session")
-                else:
-                    self._unheard.remove(taking)
-                    self.got.append(item)
-                    self.got_by[actor.name, actor.life].append(item)
+        while True:
+            taking = actor, actor.zk.session_id
+            self._unheard.append(taking)
+            try:
+                item = await queue.get(timeout=PATIENCE)
+            except SessionExpiredError as error:
+                if not error.maybe_applied:
+                    self.finds.append("it should have gone on in the next session")
+                continue
+            except OperationTimeoutError:
+                self._unheard.remove(taking)
+                return
+            self._unheard.remove(taking)
+            self.got.append(item)
+            self.got_by[actor.name, actor.life].append(item)
 
 
 class QueuedByPriority(Queued):
@@ -501,9 +503,14 @@ class Company(Play):
         return all(name in self.said for name in self.present)
 
     async def sees_all(self, actor: Actor, look: Callable[[], Awaitable[Iterable[str]]]) -> None:
-        """Sooner or later all who are present are seen, and nobody else; and so all see it."""
-        while sorted(await look()) != self.present:
-            await anyio.sleep(SOON)
+        """Sooner or later all who are present are seen, and nobody else; and so it stays, and so all see it."""
+        since = inf
+        while anyio.current_time() < since + PATIENCE:
+            await anyio.sleep(2 * SOON)
+            if sorted(await look()) != self.present:
+                since = inf
+            elif since == inf:
+                since = anyio.current_time()
         self.said[actor.name] = ()
         while not self.all_said:
             await anyio.sleep(SOON)
