@@ -43,6 +43,10 @@ LEADERLESS_CHECK_MS = 1_000
 LEADERLESS_WARNING_MS = 5_000  # when it is said first
 LEADERLESS_AGAIN_MS = 60_000
 DISK_SPACE_INTERVAL_MS = 1_000
+LEADER_TIMEOUT_MS = 500
+"""Among servers; a broken connection is noticed at once. On a machine whose processors are all busy a server may wait
+for one for so long that a ping takes a quarter of a second, and to change the leader then makes it only worse."""
+FOLLOWER_TIMEOUT_MS = 700
 FREEZE_INTERVAL_MS = 1_000  # the shorter, the less there is to look through, during which a server is silent
 GC_THRESHOLDS = (50_000, 20, 1_000)  # a full collection practically never: see _freeze_steadily
 # The steps of stopping; with the log's they stay below the two seconds that an operator is promised.
@@ -138,7 +142,13 @@ class _Server:
         self._disk_uuid = opened.recovered.disk_uuid
         replica = self._replica = Replica(
             ReplicaConfig(
-                zab=ZabConfig(config.id, frozenset(config.voters), config.cluster),
+                zab=ZabConfig(
+                    config.id,
+                    frozenset(config.voters),
+                    config.cluster,
+                    leader_timeout_ms=LEADER_TIMEOUT_MS,
+                    follower_timeout_ms=FOLLOWER_TIMEOUT_MS,
+                ),
                 limits=config.limits,
                 version=zk.__version__,
                 super_digest=config.super_digest,

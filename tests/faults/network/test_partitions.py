@@ -32,7 +32,7 @@ SERVED_AGAIN_S = 5.0  # usually 0.5
 SESSION_S = 4.0
 SILENT_S = 1.0
 # What the operator of a server that loses its majority, or its leader, reads.
-NO_MAJORITY = "no majority answered its pings within 250 ms"
+NO_MAJORITY = "no majority answered its pings within 500 ms"
 NO_LEADER = r"server \d was silent for \d+ ms|the connection to server \d is gone"
 
 

@@ -112,7 +112,7 @@ class Looking(Stance):
         node.send(peer, Poll(self._round, node.accepted_epoch, node.history.last, node.cluster_id, counts))
 
     def _postpone(self) -> None:
-        timeout_ms = self.node.config.leader_timeout_ms
+        timeout_ms = self.node.config.election_round_ms
         self._poll_at_ms = self.node.now_ms + self.node.jitter(timeout_ms * 2 // 5, timeout_ms * 4 // 5)
 
     def on_granted(self, peer: ServerId, poll: Poll) -> None:
@@ -196,7 +196,7 @@ class Candidate(Stance):
     def on_durable(self) -> Move | None:
         node = self.node
         if self._give_up_at_ms is None and node.durability.complete:
-            timeout_ms = node.config.leader_timeout_ms
+            timeout_ms = node.config.election_round_ms
             self._give_up_at_ms = node.now_ms + node.jitter(2 * timeout_ms, 4 * timeout_ms)
             self._ask_at_ms = node.now_ms + node.config.heartbeat_ms
         return self._lead_if_promised()
