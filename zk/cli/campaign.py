@@ -75,15 +75,16 @@ def list_plants() -> int:
     return ExitCode.OK
 
 
-def run(order: Order, plant_name: str | None, jobs: int, *, trace: bool) -> int:
-    """Do what was ordered; the exit code."""
+def run(order: Order, plant_name: str | None, jobs: int, *, trace: bool, digest: bool = False) -> int:
+    """Do what was ordered; the exit code. With `digest`, what is printed is the same wherever the runs are."""
     plant = _find(plant_name) if plant_name is not None else None
     if plant is not None:
         order = _as_planted(order, plant)
     plans = order.plans()
     began_s = time.monotonic()
-    tally, violation = _campaign(plans, 1 if trace else jobs, plant, Trace(print) if trace else None)
-    summary = _summary(tally, time.monotonic() - began_s)
+    tracing = Trace(print) if trace else Trace() if digest else None
+    tally, violation = _campaign(plans, 1 if tracing else jobs, plant, tracing, digest=digest)
+    summary = _summary(tally, None if digest else time.monotonic() - began_s)
     if violation is not None:
         plan = plans[violation.seed - order.start]
         print(f"{summary}\n\n{violation}\n  {command(plan, plant)}")
@@ -149,14 +150,16 @@ def _shown_by_a_story(ref: PlantRef) -> bool:
 
 
 def _campaign(
-    plans: Sequence[Plan], jobs: int, plant: PlantRef | None, trace: Trace | None
+    plans: Sequence[Plan], jobs: int, plant: PlantRef | None, trace: Trace | None, *, digest: bool
 ) -> tuple[Tally, Violation | None]:
-    """The runs up to the first violation."""
+    """The runs up to the first violation. With `digest`, print the trace's after each."""
     tally = Tally()
     with _progress("seeds", len(plans)) as advance:
-        for outcome in outcomes(plans, min(jobs, len(plans)), plant, trace):
+        for plan, outcome in zip(plans, outcomes(plans, min(jobs, len(plans)), plant, trace), strict=False):
             tally.add(outcome)
             advance()
+            if digest and trace is not None:
+                print(f"{trace.digest} up to seed {plan.seed}")
             if isinstance(outcome, Violation):
                 return tally, outcome
     return tally, None
@@ -180,10 +183,11 @@ def _progress(what: str, total: int) -> Iterator[Callable[[], object]]:
 # ---- what came of it
 
 
-def _summary(tally: Tally, took_s: float) -> str:
+def _summary(tally: Tally, took_s: float | None) -> str:
     counted = ", ".join(f"{name} {count:,}" for name, count in sorted(tally.counters.items()))
+    speed = "" if took_s is None else f"{tally.events / took_s:,.0f} events/s, "
     return (
-        f"{tally.runs} seeds, {tally.events:,} events, {tally.events / took_s:,.0f} events/s, "
+        f"{tally.runs} seeds, {tally.events:,} events, {speed}"
         f"{tally.time_ms / 1000:,.0f} s of virtual time: {counted or 'no run was completed'}"
     )
 

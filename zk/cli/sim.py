@@ -42,6 +42,9 @@ def sim(
     list_plants: Annotated[bool, typer.Option("--list-plants", help="List the bugs that can be planted.")] = False,
     jobs: Annotated[int, typer.Option(min=1, metavar="N", help="How many processes share the work.")] = 2,
     trace: Annotated[bool, typer.Option("--trace", help="Print a line for every event.")] = False,
+    digest: Annotated[
+        bool, typer.Option("--digest", help="Print after each seed a hash of all events so far, and no speed.")
+    ] = False,
     only_faults: Annotated[
         Numbers | None, typer.Option(parser=_numbers, metavar="3,5-9|none", help="Leave out all other faults.")
     ] = None,
@@ -81,4 +84,4 @@ def sim(
     )
     if order.shortened and seeds not in (None, 1):
         raise typer.BadParameter("a run is shortened by itself: with --only-… or --war-ms, --seeds is 1")
-    return campaign.run(order, plant, jobs, trace=trace)
+    return campaign.run(order, plant, jobs, trace=trace, digest=digest)
