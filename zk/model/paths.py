@@ -6,7 +6,7 @@ from zk.model.errors import BadArgumentsError
 
 RESERVED = frozenset({"/", "/zookeeper", "/zookeeper/quota", "/zookeeper/config"})
 
-_FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\uf8ff\ufff0-\uffff]")
+_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\uf8ff\ufff0-\uffff]")
 _PLAIN = re.compile(r"(?:/[A-Za-z0-9_\-:@=+,][A-Za-z0-9_\-:@=+,.]*)+")  # the usual path, accepted by one match
 
 

@@ -357,8 +357,10 @@ def _another(value: object) -> object:
     match value:
         case bytes():
             return value + b"!"
+        case CreateMode():
+            return CreateMode.PERSISTENT if value is CreateMode.CONTAINER else CreateMode.CONTAINER
         case int():
-            return int(value) + 1
+            return value + 1
         case dict():
             return {**value, 1 << 40: (Zxid(1), DONE)}
         case (Acl(), *entries):

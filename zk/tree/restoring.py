@@ -115,7 +115,7 @@ def _check(brought: Restoration, request: Restore) -> None:
 
 
 def _let_be_seen(store: Store, brought: Restoration) -> None:
-    own = {path: brought.znodes[path] for path in sorted(RESERVED & brought.znodes.keys())}
+    own = {path: brought.znodes[path] for path in sorted(brought.znodes.keys() & RESERVED)}
     for path in sorted(own, reverse=True):
         brought.leave_out(path)
     store.add_all(brought)

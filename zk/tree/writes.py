@@ -47,7 +47,9 @@ _WRITE, _CREATE, _DELETE, _READ, _ADMIN = (
     int(perm) for perm in (Perms.WRITE, Perms.CREATE, Perms.DELETE, Perms.READ, Perms.ADMIN)
 )
 _NO_OWNER = SessionId(0)
-_CREATED, _DELETED, _DATA_CHANGED = EventType.CREATED, EventType.DELETED, EventType.DATA_CHANGED  # dear to look up
+_CREATED = EventType.CREATED  # dear to look up
+_DELETED = EventType.DELETED
+_DATA_CHANGED = EventType.DATA_CHANGED
 _STORED_MODE = {  # only the name remembers that a node was sequential
     CreateMode.PERSISTENT_SEQUENTIAL: CreateMode.PERSISTENT,
     CreateMode.EPHEMERAL_SEQUENTIAL: CreateMode.EPHEMERAL,

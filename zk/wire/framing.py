@@ -58,9 +58,9 @@ class FrameReader:
             if end == 0:
                 self._keep(received, walker)
                 return []
-            frames: list[Frame] = list(unpack_all(received[:end]))
-            if set(map(type, frames)) != {tuple}:
-                raise _no_array(next(value for value in frames if type(value) is not tuple))
+            values = list(unpack_all(received[:end]))
+            if set(map(type, values)) != {tuple}:
+                raise _no_array(next(value for value in values if type(value) is not tuple))
             rest = received[end:]
             if rest:
                 walker = new_walker()
@@ -68,7 +68,7 @@ class FrameReader:
             self._keep(rest, walker)
         except MALFORMED as error:
             raise ProtocolError(f"not MessagePack: {str(error)[:200] or type(error).__name__}") from error
-        return frames
+        return values
 
     def _keep(self, unfinished: bytes | bytearray, walker: Walker) -> None:
         if unfinished is not self._unfinished:

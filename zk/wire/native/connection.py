@@ -81,8 +81,8 @@ class ServerConnection:
             return self._calls(frames)
         except ProtocolError as error:
             raise self._end(MarshallingError("", error.reason)) from error
-        except APIError as error:
-            raise self._end(error) from error
+        except APIError as refusal:
+            raise self._end(refusal) from refusal
 
     def _calls(self, frames: Sequence[Frame]) -> list[Call]:
         calls = []

@@ -10,7 +10,7 @@ from zk.wire.framing import Frame, ProtocolError
 from zk.wire.native.replies import FAREWELL_XID, reply_bytes_max
 from zk.wire.packing import pack
 
-MAGIC = b"\xc1zk1"
+MAGIC: bytes = b"\xc1zk1"
 """The first bytes in both directions. 0xc1 occurs in no MessagePack, and begins no other protocol of this port."""
 
 VERSION = 1

@@ -7,7 +7,7 @@ anybody; a refusal is an APIError with a hint. The framing around an operation i
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from inspect import signature
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from zk.model.acl import OPEN_ACL, Acl
 from zk.model.data import NO_DATA
@@ -59,7 +59,8 @@ LoggedOperation = Operation | Multi | BeginRestore | Restore | FinishRestore | C
 """What stands in the log as the client sent it."""
 
 INT63_MAX = 2**63 - 1
-INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
+INT32_MIN = -(2**31)
+INT32_MAX = 2**31 - 1
 INT64_MIN = -(2**63)
 _NODE_FIELDS = 14
 _ZXIDS = ("czxid", "mzxid", "pzxid")
@@ -71,35 +72,35 @@ class Op:
     """Numbers of operations: ZooKeeper's where it has the operation (of two forms, the one that answers as ours does),
     our own from 200. Plain ints, since an enum's members are dearer to look up, and every request does."""
 
-    CLOSE_SESSION = -11
-    CONNECT = -10
-    DELETE = 2
-    EXISTS = 3
-    GET_DATA = 4
-    SET_DATA = 5
-    GET_ACL = 6
-    SET_ACL = 7
-    SYNC = 9
-    PING = 11
-    GET_CHILDREN = 12
-    CHECK = 13
-    MULTI = 14
-    CREATE = 15
-    CHECK_WATCHES = 17
-    REMOVE_WATCHES = 18
-    MULTI_READ = 22
-    ADD_AUTH = 100
-    GET_EPHEMERALS = 103
-    COUNT_DESCENDANTS = 104
-    SET_WATCHES = 105
-    ADD_WATCH = 106
-    WHO_AM_I = 107
-    GET_CHILDREN_PAGE = 200
-    GET_STATUS = 201
-    BEGIN_RESTORE = 202
-    RESTORE = 203
-    FINISH_RESTORE = 204
-    GET_NODE = 205
+    CLOSE_SESSION: Final = -11
+    CONNECT: Final = -10
+    DELETE: Final = 2
+    EXISTS: Final = 3
+    GET_DATA: Final = 4
+    SET_DATA: Final = 5
+    GET_ACL: Final = 6
+    SET_ACL: Final = 7
+    SYNC: Final = 9
+    PING: Final = 11
+    GET_CHILDREN: Final = 12
+    CHECK: Final = 13
+    MULTI: Final = 14
+    CREATE: Final = 15
+    CHECK_WATCHES: Final = 17
+    REMOVE_WATCHES: Final = 18
+    MULTI_READ: Final = 22
+    ADD_AUTH: Final = 100
+    GET_EPHEMERALS: Final = 103
+    COUNT_DESCENDANTS: Final = 104
+    SET_WATCHES: Final = 105
+    ADD_WATCH: Final = 106
+    WHO_AM_I: Final = 107
+    GET_CHILDREN_PAGE: Final = 200
+    GET_STATUS: Final = 201
+    BEGIN_RESTORE: Final = 202
+    RESTORE: Final = 203
+    FINISH_RESTORE: Final = 204
+    GET_NODE: Final = 205
 
 
 WRITES = frozenset(

@@ -6,7 +6,7 @@ Encoding is a server's hot path; decoding is the client's, and the snapshot's (i
 
 from collections.abc import Callable, Sequence
 from struct import Struct
-from typing import Any
+from typing import Any, Final
 
 from zk.model.acl import OPEN_ACL, Acl, Identity
 from zk.model.errors import APIError, BadArgumentsError, error_from_code
@@ -47,20 +47,20 @@ FAREWELL_XID = -2
 class Kind:
     """Which body an answer has. The numbers are part of the protocol."""
 
-    DONE = 0
-    CREATED = 1
-    STAT = 2
-    DATA = 3
-    ACL = 4
-    CHILDREN = 5
-    PAGE = 6
-    COUNT = 7
-    PATHS = 8
-    IDENTITIES = 9
-    RESULTS = 10
-    CONNECTED = 11
-    STATUS = 12
-    NODE = 13
+    DONE: Final = 0
+    CREATED: Final = 1
+    STAT: Final = 2
+    DATA: Final = 3
+    ACL: Final = 4
+    CHILDREN: Final = 5
+    PAGE: Final = 6
+    COUNT: Final = 7
+    PATHS: Final = 8
+    IDENTITIES: Final = 9
+    RESULTS: Final = 10
+    CONNECTED: Final = 11
+    STATUS: Final = 12
+    NODE: Final = 13
 
 
 _ANSWER_BYTES_PER_OPERATION = 160  # what the answer to a Create has more than the Create itself: a suffix, a Stat

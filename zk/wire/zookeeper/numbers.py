@@ -4,51 +4,53 @@ Error codes (zk.model.errors), events (zk.model.events), watch modes and kinds o
 have ZooKeeper's numbers.
 """
 
+from typing import Final
+
 
 class OpCode:
     """What a request asks for. Plain ints, since an enum's members are dearer to look up, and every request does."""
 
-    CLOSE_SESSION = -11
-    CREATE_SESSION = -10
-    ERROR = -1
-    CREATE = 1
-    DELETE = 2
-    EXISTS = 3
-    GET_DATA = 4
-    SET_DATA = 5
-    GET_ACL = 6
-    SET_ACL = 7
-    GET_CHILDREN = 8
-    SYNC = 9
-    PING = 11
-    GET_CHILDREN2 = 12
-    CHECK = 13
-    MULTI = 14
-    CREATE2 = 15
-    RECONFIG = 16
-    CHECK_WATCHES = 17
-    REMOVE_WATCHES = 18
-    CREATE_CONTAINER = 19
-    DELETE_CONTAINER = 20
-    CREATE_TTL = 21
-    MULTI_READ = 22
-    AUTH = 100
-    SET_WATCHES = 101
-    SASL = 102
-    GET_EPHEMERALS = 103
-    GET_ALL_CHILDREN_NUMBER = 104
-    SET_WATCHES2 = 105
-    ADD_WATCH = 106
-    WHO_AM_I = 107
+    CLOSE_SESSION: Final = -11
+    CREATE_SESSION: Final = -10
+    ERROR: Final = -1
+    CREATE: Final = 1
+    DELETE: Final = 2
+    EXISTS: Final = 3
+    GET_DATA: Final = 4
+    SET_DATA: Final = 5
+    GET_ACL: Final = 6
+    SET_ACL: Final = 7
+    GET_CHILDREN: Final = 8
+    SYNC: Final = 9
+    PING: Final = 11
+    GET_CHILDREN2: Final = 12
+    CHECK: Final = 13
+    MULTI: Final = 14
+    CREATE2: Final = 15
+    RECONFIG: Final = 16
+    CHECK_WATCHES: Final = 17
+    REMOVE_WATCHES: Final = 18
+    CREATE_CONTAINER: Final = 19
+    DELETE_CONTAINER: Final = 20
+    CREATE_TTL: Final = 21
+    MULTI_READ: Final = 22
+    AUTH: Final = 100
+    SET_WATCHES: Final = 101
+    SASL: Final = 102
+    GET_EPHEMERALS: Final = 103
+    GET_ALL_CHILDREN_NUMBER: Final = 104
+    SET_WATCHES2: Final = 105
+    ADD_WATCH: Final = 106
+    WHO_AM_I: Final = 107
 
 
 class Xid:
     """Xids that are no call's number."""
 
-    EVENT = -1
-    PING = -2
-    AUTH = -4
-    SET_WATCHES = -8
+    EVENT: Final = -1
+    PING: Final = -2
+    AUTH: Final = -4
+    SET_WATCHES: Final = -8
 
 
 STATE_SYNC_CONNECTED = 3
