@@ -1,0 +1,131 @@
+"""The optional compiled build: `ZK_COMPILE=1 pip install .` compiles what every write goes through to machine code.
+
+Without that variable the wheel holds the sources as they are, and no compiler is needed. With it, the hot modules are
+copied, rewritten (rewriting.py), compiled by mypyc in one piece, and put into the wheel: each as rewritten, and beside
+it the library that Python prefers. What the compiled build is held to stands in docs/performance.md.
+"""
+
+import os
+import shlex
+import shutil
+import sys
+import sysconfig
+from contextlib import chdir
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from hatchling.builders.config import BuilderConfig
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # a build imports nothing else from here
+
+from compiling.rewriting import rewritten
+
+SWITCH = "ZK_COMPILE"
+REQUIRED = ("mypy[mypyc]>=1.18", "setuptools>=65")
+
+FLOORS = (
+    *("model", "tree", "broadcast", "broadcast/zab", "wire", "wire/native", "wire/zookeeper", "replica"),
+    *("storage/segment", "storage/position", "storage/writer", "storage/store", "storage/errors"),
+    *("server/runtime", "server/clients", "server/connection", "server/stream", "server/listener", "server/latencies"),
+)
+"""Folders and modules of zk that are compiled."""
+
+LEFT_OUT = frozenset(
+    {
+        *("model/data", "model/errors"),  # they derive from bytes, and from two exceptions: mypyc can't
+        "model/record",  # it declares records for those who are not compiled
+        *("wire/sasl", "wire/snapshot", "wire/zookeeper/words", "wire/zookeeper/client"),  # seldom used
+    }
+)
+DERIVED_FROM = {
+    "replica/replica": {"Replica"},  # by the server for tests
+    "broadcast/zab/zab": {"Zab"},  # by the simulator
+    "tree/tree": {"Tree"},  # by a planted bug
+    "wire/zookeeper/jute": {"Reader"},  # by the import of ZooKeeper's files
+}
+"""Classes that others than compiled ones derive from."""
+
+
+class CompiledBuild(BuildHookInterface[BuilderConfig]):
+    """What hatchling calls; it finds the class by its base."""
+
+    def dependencies(self) -> list[str]:
+        return list(REQUIRED) if _wanted() else []
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        if not _wanted():
+            return
+        if version == "editable":
+            self.app.abort(f"{SWITCH}=1 is for wheels: an editable install runs the sources as they are. Leave one out")
+        lack = lacking()
+        if lack:
+            self.app.abort(f"{SWITCH}=1 asks for a compiled build, and {lack}. Without it, the build is pure Python")
+        self._work = TemporaryDirectory(prefix="zk-compiled-")
+        work = Path(self._work.name)
+        for file in compiled(Path(self.root), work):
+            build_data["force_include"][str(file)] = str(file.relative_to(work / "wheel"))
+        build_data["pure_python"] = False
+        build_data["infer_tag"] = True
+
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
+        if _wanted():
+            self._work.cleanup()
+
+
+def hot_modules(root: Path) -> list[str]:
+    """The modules to compile, as paths below zk without their endings."""
+    package = root / "zk"
+    files = [file for floor in FLOORS for file in [package / f"{floor}.py", *sorted((package / floor).glob("*.py"))]]
+    modules = [file.relative_to(package).with_suffix("").as_posix() for file in files if file.is_file()]
+    return [module for module in modules if module not in LEFT_OUT and Path(module).name not in ("__init__", "testing")]
+
+
+def compiled(root: Path, work: Path) -> list[Path]:
+    """Rewrite and compile the hot modules of the sources at `root`; the files for the wheel, in `work`/wheel."""
+    modules = hot_modules(root)
+    wheel = work / "wheel"
+    shutil.copytree(root / "zk", work / "zk", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(root / "compiling/described.py", work / "zk/described.py")
+    for module in modules:
+        file = work / f"zk/{module}.py"
+        file.write_text(rewritten(file.read_text(), DERIVED_FROM.get(module, ())))
+    with chdir(work):  # so that tracebacks name the files as they are found in the wheel
+        compile_together([f"zk/{module}.py" for module in modules], wheel)
+    for source in [*(f"zk/{module}.py" for module in modules), "zk/described.py"]:
+        shutil.copy(work / source, wheel / source)
+    return [file for file in wheel.rglob("*") if file.is_file()]
+
+
+def compile_together(sources: list[str], target: Path) -> None:
+    """Compile the files, which are named from the current folder on, as one library; it goes to `target`."""
+    from mypyc.build import mypycify
+    from setuptools import Distribution
+    from setuptools.command.build_ext import build_ext
+
+    # What the sources import is not installed while they are built; their types were checked where they were written.
+    options = ["--config-file=", "--ignore-missing-imports", "--explicit-package-bases"]
+    extensions = mypycify([*options, *sources], opt_level="2", debug_level="0", multi_file=True, group_name="zk")
+    command = build_ext(Distribution({"name": "zk", "ext_modules": extensions}))
+    command.build_lib = str(target)
+    command.build_temp = "objects"
+    command.parallel = os.cpu_count()
+    command.ensure_finalized()
+    command.run()
+
+
+def _wanted() -> bool:
+    return os.environ.get(SWITCH, "") not in ("", "0")
+
+
+def lacking() -> str:
+    """Why nothing can be compiled here; '' if it can."""
+    missing = [name for name in ("mypyc", "setuptools") if find_spec(name) is None]
+    if missing:
+        return f"{' and '.join(missing)} is not installed: pip install {' '.join(map(shlex.quote, REQUIRED))}"
+    command = os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc"
+    if shutil.which(shlex.split(command)[0]) is None:
+        return f"there is no C compiler: {command!r} is not found (the variable CC may name another)"
+    return ""
