@@ -123,6 +123,19 @@ def test_a_campaign_says_what_happened_how_often(capsys: pytest.CaptureFixture[s
     assert re.match(r"2 seeds, [\d,]+ events, [\d,]+ events/s, 2\d s of virtual time: .*deliver [\d,]+, ", last)
 
 
+def test_digests_of_the_same_seeds_are_the_same_and_those_of_others_are_not(capsys: pytest.CaptureFixture[str]) -> None:
+    said = []
+    for start, nature in ((7, 0), (7, 0), (7, 1)):
+        options = f"--start {start} --seeds 2 --nature {nature} {SHORT}"
+        assert main(["sim", "--digest", *options.split()]) == 0
+        said.append(capsys.readouterr().out)
+    assert re.match(
+        r"[0-9a-f]{32} up to seed 7\n[0-9a-f]{32} up to seed 8\n2 seeds, [\d,]+ events, [\d,]+ s of", said[0]
+    )
+    assert said[0] == said[1]
+    assert said[0].splitlines()[0] != said[2].splitlines()[0]
+
+
 def test_a_campaign_that_never_met_what_it_is_to_prove_fails(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
