@@ -5,7 +5,7 @@ alone. What makes it right:
 
 - A contender is known by the path and the czxid that its own create was answered with: see `held`.
 - To be first is concluded from a fresh look after every wake-up, which shows the list and the own node at one instant:
-  it exists, its owner is this session, its czxid is the token.
+  it exists, its owner is this session, its czxid is the token. The own node is watched before the first look.
 - The node is left behind never: when the acquire is cancelled, its removal is with the session machine, which sends it
   for as long as the session lives; when the session ends, the node goes with it.
 """
@@ -176,9 +176,10 @@ class Contest:
         created = await self._create(deadline)
         path = self._client.local(created.path)
         held = Held(self._driver, path, created.path, created.stat.czxid, created.stat.ephemeral_owner)
+        held.watch_over()  # before the first look: whatever is heard later, that the node has gone is heard before it
         try:
             await self._queue(held, deadline, wait=wait)
-            held.watch_over()
+            held.check()
         except BaseException:
             await self._leave(held)
             raise

@@ -73,14 +73,12 @@ class Held:
         return self._driver.machine.session_id != self._session_id
 
     def watch_over(self) -> None:
-        """Hear of it when the place is lost, from here on; whether it is there yet is asked, too. Raises LockLost if it
-        is known to be lost by now."""
+        """Hear of it when the place is lost, from here on; whether it is there yet is asked, too."""
         self._driver.add_listener(self._state_changed)
         self._state_changed(self._driver.machine.state)
         if self.session_over:
             self._lose("the session is over")
         self.ask()
-        self.check()
 
     def ask(self) -> None:
         """See that the node is there and is this session's, and hear of it when it goes. Nobody waits for that."""

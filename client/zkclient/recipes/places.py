@@ -66,6 +66,7 @@ async def hold(client: "AsyncZooKeeper", created: Created) -> Held:
     held = Held(client.driver, client.local(created.path), created.path, stat.czxid, stat.ephemeral_owner)
     try:
         held.watch_over()
+        held.check()
     except LockLost:
         await leave_place(client.driver, held)
         raise

@@ -26,6 +26,8 @@ from zk.sim.plant import patched
 
 answered = Machine._answered
 create = Contest._create
+queue = Contest._queue
+watch_over = Held.watch_over
 seen = Held.seen
 ping_answered = Machine._ping_answered
 term = Election._term
@@ -87,6 +89,15 @@ def known_by_its_name(self: Held, found: object) -> None:
 
 
 never_over = property(lambda self: False)
+
+
+def not_yet(self: Held) -> None:
+    """It is not watched over."""
+
+
+async def then_watches_over(self: Contest, held: Held, deadline: float, *, wait: bool) -> None:
+    await queue(self, held, deadline, wait=wait)
+    watch_over(held)
 
 
 async def waits_for_ever(self: Contest, wake: Wake, deadline: float) -> None:
@@ -190,9 +201,17 @@ PLANTS = (
     plant(
         "grant-not-confirmed",
         "who is first in the list holds, and is not told when its node is deleted (22)",
-        30,
+        40,
         "mutual exclusion",
         (Held, "watch_over", hears_of_its_session_only),
+    ),
+    plant(
+        "granted-and-then-watched",
+        "a contender is watched over only once it holds: another watch may tell of something later than its end (22)",
+        0,  # the seeds show it: number 126
+        "mutual exclusion",
+        (Held, "watch_over", not_yet),
+        (Contest, "_queue", then_watches_over),
     ),
     plant(
         "node-of-an-earlier-session",

@@ -11,7 +11,17 @@ from zkclient import LockLost, OperationTimeoutError, SessionExpiredError, State
 from zkclient.recipes.contenders import PREFIX
 
 from zk.model.record import ServerId
-from zk.model.requests import ClientRequest, Create, CreateMode, Delete, GetChildren, Ping
+from zk.model.requests import (
+    ClientRequest,
+    Create,
+    CreateMode,
+    Delete,
+    GetChildren,
+    Multi,
+    MultiRead,
+    Ping,
+    SetData,
+)
 from zk.sim.referee import FIRST, Leases, ReadersAndWriters
 from zk.sim.scenario import Scenario
 from zk.sim.scenario_app import ScenarioApp
@@ -118,6 +128,28 @@ def a_holder_whose_node_is_deleted_is_told_so() -> None:
         s.client().multi(*map(Delete, contenders(s)))
         s.run_ms(10)
         assert held.lost.is_set()
+
+
+def a_holder_hears_of_its_loss_before_it_hears_of_anything_later() -> None:
+    with Scenario(contests=LOCK) as s:
+        one, other = s.app(), s.client()
+        other.create("/box")
+        heard: list[bool] = []  # of what came later: whether the holder knew by then
+
+        def told(event: object) -> None:
+            if acquiring.done() and acquiring.exception() is None:
+                heard.append(acquiring.result().lost.is_set())
+
+        def meanwhile() -> None:
+            other.ask(Multi((*map(Delete, contenders(s)), SetData("/box", b"later"))))
+            one.stall_ms(100)
+
+        one.do(one.zk.get("/box", watch=told))
+        at_the_answer(one, MultiRead, meanwhile)
+        acquiring = one.begin(one.zk.Lock(PATH).acquire())
+        s.run_ms(200)
+        assert acquiring.done()
+        assert False not in heard
 
 
 def a_body_whose_lock_is_lost_does_not_run_on() -> None:
@@ -300,6 +332,7 @@ STORIES: Mapping[str, Sequence[Story]] = {
     "release-asked-once": (a_release_that_is_refused_for_the_moment_is_done_later,),
     "vanished-path": (a_waiter_whose_path_is_deleted_hears_that_its_node_was,),
     "waits-as-somebody-else": (a_waiter_whose_session_ended_does_not_wait_on_as_somebody_else,),
+    "granted-and-then-watched": (a_holder_hears_of_its_loss_before_it_hears_of_anything_later,),
     "deadline-ignored": (a_waiter_gives_up_in_time_and_leaves_nothing,),
     "wrong-predecessor": (each_waits_for_the_one_just_before_it,),
     "leader-known-by-name": (an_observer_is_not_told_of_a_candidate_who_has_the_name_of_an_earlier_leader,),
