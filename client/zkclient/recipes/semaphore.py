@@ -49,14 +49,17 @@ class Semaphore(Contest):
         return await self._identifiers((await self._list())[: self._max_leases])
 
     async def _is_first(self, held: Held, wake: Wake, deadline: float) -> bool:
+        told = False
         while True:
             wake.arm()
             queue, zxid = await self._look_around(held, deadline)
             place = self._place(held, queue)
             if place < self._max_leases:
-                if queue[place + 1 :]:
-                    await self._tell_the_next(held, deadline)
-                return True
+                if told or not queue[place + 1 :]:
+                    return True
+                await self._tell_the_next(held, deadline)
+                told = True
+                continue  # that write used up the watch of the own node, and it is set again: only a later look counts
             try:
                 if place == self._max_leases:
                     waits = await self._watch_all(held, wake, deadline) == place
