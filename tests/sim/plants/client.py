@@ -33,6 +33,8 @@ ping_answered = Machine._ping_answered
 term = Election._term
 waits_for = Contest._waits_for
 semaphore_init = Semaphore.__init__
+tell_the_next = Semaphore._tell_the_next
+has_a_lease = Semaphore._is_first
 
 
 # ---- when a session is lost
@@ -138,6 +140,22 @@ def proves_nothing(self: Held) -> Check:
 
 
 # ---- places that several have
+
+
+class _Told(Exception):  # noqa: N818 - no error: it ends an acquire that has said what it had to
+    """The one behind knows."""
+
+
+async def tells_the_next_and_no_more(self: Semaphore, held: Held, deadline: float) -> None:
+    await tell_the_next(self, held, deadline)
+    raise _Told
+
+
+async def holds_once_that_is_told(self: Semaphore, held: Held, wake: Wake, deadline: float) -> bool:
+    try:
+        return await has_a_lease(self, held, wake, deadline)
+    except _Told:
+        return True
 
 
 def looks_at_its_predecessor_only(self: ReadLock, before: Sequence[Contender]) -> Contender | None:
@@ -285,6 +303,14 @@ PLANTS = (
         60,
         "mutual exclusion",
         (Contest, "_waits_for", waits_for_writers_only),
+    ),
+    plant(
+        "told-and-granted",
+        "who has told the one behind of its lease holds it, though that write has used up the watch of its node (22)",
+        0,  # the seeds show it: number 7000389
+        "mutual exclusion",
+        (Semaphore, "_tell_the_next", tells_the_next_and_no_more),
+        (Semaphore, "_is_first", holds_once_that_is_told),
     ),
     plant(
         "one-lease-too-many",

@@ -308,6 +308,35 @@ def a_writer_waits_for_every_reader_before_it() -> None:
         assert not writing.done()
 
 
+def a_leaseholder_hears_of_its_loss_before_it_hears_of_anything_later() -> None:
+    with Scenario(contests={PATH: Leases(1)}) as s:
+        before, one, behind, other = s.app(), s.app(), s.app(), s.client()
+        other.create("/box")
+        heard: list[bool] = []  # of what came later: whether the holder knew by then
+        first = before.zk.Semaphore(PATH, max_leases=1)
+        before.do(first.acquire())
+        acquiring = one.begin(one.zk.Semaphore(PATH, max_leases=1).acquire())
+        s.run_ms(20)
+        own = contenders(s)[-1]
+        behind.begin(behind.zk.Semaphore(PATH, max_leases=1).acquire())
+        s.run_ms(20)
+
+        def told(event: object) -> None:
+            if acquiring.done() and acquiring.exception() is None:
+                heard.append(acquiring.result().lost.is_set())
+
+        def meanwhile() -> None:
+            other.ask(Multi((Delete(own), SetData("/box", b"later"))))
+            one.stall_ms(100)
+
+        one.do(one.zk.get("/box", watch=told))
+        at_the_answer(one, Multi, meanwhile)  # by which it says to the one behind that it has got its lease
+        before.do(first.release())
+        s.run_ms(200)
+        assert acquiring.done()
+        assert False not in heard
+
+
 def no_more_hold_a_lease_than_there_are() -> None:
     with Scenario(contests={PATH: Leases(2)}) as s:
         apps = [s.app() for _ in range(3)]
@@ -338,5 +367,6 @@ STORIES: Mapping[str, Sequence[Story]] = {
     "leader-known-by-name": (an_observer_is_not_told_of_a_candidate_who_has_the_name_of_an_earlier_leader,),
     "reader-behind-a-reader": (a_reader_waits_for_every_writer_before_it,),
     "writer-beside-readers": (a_writer_waits_for_every_reader_before_it,),
+    "told-and-granted": (a_leaseholder_hears_of_its_loss_before_it_hears_of_anything_later,),
     "one-lease-too-many": (no_more_hold_a_lease_than_there_are,),
 }
