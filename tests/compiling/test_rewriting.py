@@ -189,7 +189,7 @@ def test_no_class_but_those_that_are_marked_is_derived_from_by_what_is_not_compi
 
 
 def test_where_there_is_no_compiler_the_build_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("setuptools")
-    pytest.importorskip("mypyc")
+    pytest.importorskip("setuptools", reason="setuptools is not installed: a compiled build needs it")
+    pytest.importorskip("mypyc", reason="mypyc is not installed: it comes with mypy")
     monkeypatch.setenv("CC", "no-such-compiler -pthread")
     assert lacking().startswith("there is no C compiler: 'no-such-compiler -pthread' is not found")

@@ -99,5 +99,5 @@ class Semaphore(Contest):
     async def _tell_the_next(self, held: Held, deadline: float) -> None:
         """Let the one behind know that it is this one no more that it waits for."""
         same = SetData(self._client.absolute(held.path), self._identifier.encode())
-        request = Multi((held.proof(), same))  # refused if the node is gone, which `watch_over` is about to see
+        request = Multi((held.proof(), same))  # refused if the node is gone, which the next look shows
         await self._driver.finish_call(self._driver.start_call(request, deadline))
