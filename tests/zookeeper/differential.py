@@ -202,10 +202,6 @@ class Client:
         self.credentials: list[AddAuth] = []  # of the session
         self.seen_zxid = Zxid(0)
 
-    @property
-    def connected(self) -> bool:
-        return self._socket is not None
-
     def connect(self, request: Connect) -> list[Heard]:
         self.vanish()
         self._wire = ClientConnection()
@@ -253,7 +249,7 @@ class Client:
         if set_again:
             return _told_behind(set_again, self.hear())
         if isinstance(requests[-1], CloseSession):
-            return self._hear_until(None)
+            return self.hear_out()
         return self.hear()
 
     def prove_again(self) -> None:
@@ -285,6 +281,10 @@ class Client:
             return []
         self._send(data)
         return self.hear()
+
+    def hear_out(self) -> list[Heard]:
+        """All that comes before the connection's end."""
+        return self._hear_until(None)
 
     def hear(self) -> list[Heard]:
         """All that has come, or comes, before the answer to a ping sent now."""
