@@ -11,7 +11,7 @@ from zk.broadcast.engine import Append, StoreSnapshot
 from zk.broadcast.records import Entry, EntryKind, Record, SnapshotRef
 from zk.model.record import Epoch, ServerId, make_zxid
 from zk.replica.events import WriteSnapshot
-from zk.server.logthread import QUICK_SECONDS_MAX, LogThread, SnapshotThread
+from zk.server.logthread import QUICK_SECONDS_MAX, USUAL_FLUSHES, LogThread, SnapshotThread
 from zk.server.wakeup import Wakeup
 from zk.sim.disk import Disk
 from zk.storage.segment import Identity
@@ -131,9 +131,9 @@ async def test_after_a_failure_nothing_is_reported_durable_any_more(
     disk.fail_next(operation)
     log.perform(Append((entry(2),)))
     log.flush()
-    while log.failure is None:
+    while log.worker.failure is None:
         await woken(wakeup)
-    assert "the log can't be written" in str(log.failure)
+    assert "the log can't be written" in str(log.worker.failure)
     log.perform(Append((entry(3),)))
     log.close(5_000)
     assert log.durable_lsn == 1
@@ -142,9 +142,10 @@ async def test_after_a_failure_nothing_is_reported_durable_any_more(
 async def test_a_server_that_is_alone_writes_without_the_thread_while_its_disk_is_quick(
     disk: SlowDisk, wakeup: Wakeup
 ) -> None:
-    times_s = iter((0.0, QUICK_SECONDS_MAX, 1.0, 1.0 + 2 * QUICK_SECONDS_MAX))  # before and behind two writes
+    stall_s = 2 * QUICK_SECONDS_MAX
+    times_s = iter((0.0, stall_s, 1.0, 1.0 + USUAL_FLUSHES * stall_s))  # before and behind two writes
     log = LogThread(opened(disk).store, wakeup, alone=True, clock=times_s.__next__)
-    for counter in (1, 2):
+    for counter in (1, 2):  # the first stall is not usual
         log.perform(Append((entry(counter),)))
         log.flush()
         assert log.durable_lsn == counter
@@ -201,7 +202,7 @@ async def test_a_snapshot_that_fails_is_given_up_and_the_next_one_is_not(
         await woken(wakeup)
     snapshots.close(5_000)
     assert list(snapshots.stored) == [ref(2)]
-    assert snapshots.failure is None
+    assert snapshots.worker.failure is None
     assert f"the snapshot {ref(1).file} was given up" in caplog.text
 
 

@@ -24,15 +24,19 @@ from zk.storage.store import Store
 
 logger = logging.getLogger(__name__)
 
-QUICK_SECONDS_MAX = 0.001  # for writing and syncing in the caller's own thread
-THREAD_TURNS = 50  # so many flushes are the thread's behind one that was not quick
+QUICK_SECONDS_MAX = 0.001  # usually, for writing and syncing in the caller's own thread
+USUAL_FLUSHES = 16  # so many of the last ones say what is usual: one that was slow says nothing of the next
+THREAD_TURNS = 50  # so many flushes are the thread's when they usually are not quick
 CLOSE_MS = 200  # for what is being written at the end, by either thread
 
 Job = TypeVar("Job")
 
 
 class Worker(Generic[Job]):
-    """A thread that does its jobs in order, all that have gathered at a time, until it is closed or one fails."""
+    """A thread that does its jobs in order, all that have gathered at a time, until it is closed or one fails.
+
+    `failure` says why nothing will be done any more. Nothing may be sent once it is set.
+    """
 
     def __init__(self, name: str, work: Callable[[list[Job]], None], wakeup: Wakeup) -> None:
         self.failure: Exception | None = None
@@ -55,6 +59,7 @@ class Worker(Generic[Job]):
                 self._work(jobs)
             except Exception as error:  # as below
                 self.failure = error
+                self._wakeup.set()
 
     def submit(self, job: Job) -> None:
         self._submitted += 1
@@ -87,8 +92,8 @@ class Worker(Generic[Job]):
 class LogThread:
     """Performs Append and StoreSnapshot, in their order. `durable_lsn` says how far it is.
 
-    With `alone`, `flush` itself writes and syncs, as long as the disk is quicker than the way to another thread and
-    back, which is most of what a single write costs. A slow disk then holds up the caller once in THREAD_TURNS times.
+    With `alone`, `flush` itself writes and syncs, as long as the disk usually is quicker than the way to another thread
+    and back, which is most of what a single write costs. A slow disk then holds up the caller once in THREAD_TURNS times.
     That is nobody's matter but the own clients'; in an ensemble the others would take this server for dead.
     """
 
@@ -101,13 +106,9 @@ class LogThread:
         self._alone = alone
         self._clock = clock
         self._due: list[Append | StoreSnapshot] = []
+        self._usual_s = 0.0
         self._thread_turns = 0
-        self._worker: Worker[Append | StoreSnapshot] = Worker("zk-log", self._write, wakeup)
-
-    @property
-    def failure(self) -> Exception | None:
-        """Why nothing will be durable any more. Nothing may be sent once this is set."""
-        return self._worker.failure
+        self.worker: Worker[Append | StoreSnapshot] = Worker("zk-log", self._write, wakeup)
 
     def perform(self, effect: Append | StoreSnapshot) -> None:
         """Do this with the next `flush`."""
@@ -119,21 +120,22 @@ class LogThread:
         if not due:
             return
         self._due = []
-        if self._alone and self._worker.idle:
+        if self._alone and self.worker.idle:
             if self._thread_turns == 0:
                 began_s = self._clock()
-                self._worker.work_here(due)
-                if self._clock() - began_s > QUICK_SECONDS_MAX:
+                self.worker.work_here(due)
+                self._usual_s += (self._clock() - began_s - self._usual_s) / USUAL_FLUSHES
+                if self._usual_s > QUICK_SECONDS_MAX:
                     self._thread_turns = THREAD_TURNS
                 return
             self._thread_turns -= 1
         for effect in due:
-            self._worker.submit(effect)
+            self.worker.submit(effect)
 
     def close(self, timeout_ms: int) -> bool:
         """Do what is to be done, then end. False if it takes longer than `timeout_ms`."""
         self.flush()
-        return self._worker.close(timeout_ms)
+        return self.worker.close(timeout_ms)
 
     def _write(self, effects: list[Append | StoreSnapshot]) -> None:
         store = self._store
@@ -169,15 +171,11 @@ class SnapshotThread:
         self._store = store
         self._file = ""  # the snapshot that is being written, or was given up
         self._writer: SnapshotWriter | None = None
-        self._worker: Worker[WriteSnapshot] = Worker("zk-snapshot", self._write, wakeup)
-        self.close = self._worker.close
-
-    @property
-    def failure(self) -> Exception | None:
-        return self._worker.failure
+        self.worker: Worker[WriteSnapshot] = Worker("zk-snapshot", self._write, wakeup)
+        self.close = self.worker.close
 
     def perform(self, effect: WriteSnapshot) -> None:
-        self._worker.submit(effect)
+        self.worker.submit(effect)
 
     def _write(self, effects: list[WriteSnapshot]) -> None:
         for effect in effects:

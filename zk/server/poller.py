@@ -38,9 +38,9 @@ class Poller(Protocol):
     async def wait(self) -> None:
         """Return when a source is ready, or earlier. Always gives other tasks their turn."""
 
-    def poll(self) -> list[tuple[Source, int]]:
+    def poll(self, patience_ms: int = 0) -> list[tuple[Source, int]]:
         """What is ready now, with its READ and WRITE bits. A broken connection is ready for what it can't do: the
-        attempt tells."""
+        attempt tells. If nothing is, a poller that can wait for so long by itself: no task has its turn meanwhile."""
 
 
 @asynccontextmanager
@@ -87,9 +87,9 @@ class EpollPoller:
     async def wait(self) -> None:
         await trio.lowlevel.wait_readable(self._epoll.fileno())
 
-    def poll(self) -> list[tuple[Source, int]]:
+    def poll(self, patience_ms: int = 0) -> list[tuple[Source, int]]:
         sources = self._sources
-        found = self._epoll.poll(0, _EVENTS_MAX)  # anything beside READ and WRITE is a hang-up or an error
+        found = self._epoll.poll(patience_ms / 1_000, _EVENTS_MAX)  # beside READ and WRITE: a hang-up or an error
         return [(sources[fd], _FROM_EPOLL.get(events, READ | WRITE)) for fd, events in found]
 
 
@@ -134,7 +134,7 @@ class TaskPoller:
     async def wait(self) -> None:
         await self._some_ready.wait()
 
-    def poll(self) -> list[tuple[Source, int]]:
+    def poll(self, patience_ms: int = 0) -> list[tuple[Source, int]]:
         ready = [(registration.source, registration.ready) for registration in self._ready.values()]
         for registration in self._ready.values():
             registration.ready = 0

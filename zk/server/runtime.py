@@ -1,8 +1,9 @@
 """The runtime: one task that waits for whatever is ready, feeds it to the replica as events, and performs the effects.
 
 It works in rounds without an `await`: read what is ready, step, perform, send. Up to ROUNDS_PER_WAKEUP of them follow
-each other before other tasks have their turn. What an event means is the replica's business; here is only I/O. Read
-clients.py, peers.py and logthread.py next, in any order.
+each other before other tasks have their turn, for being woken by trio costs as much as a read: in between it waits for
+PATIENCE_MS by itself. What an event means is the replica's business; here is only I/O. Read clients.py, peers.py and
+logthread.py next, in any order.
 """
 
 import logging
@@ -34,7 +35,8 @@ from zk.wire.peer import Hello
 
 logger = logging.getLogger(__name__)
 
-ROUNDS_PER_WAKEUP = 8
+ROUNDS_PER_WAKEUP = 32
+PATIENCE_MS = 1
 TICK_MS = 20
 
 _FLUSH = Flush()
@@ -101,9 +103,11 @@ class Runtime:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._tick_steadily)
                 while True:
+                    patience_ms = 0  # at first: trio has waited
                     for _ in range(ROUNDS_PER_WAKEUP):
-                        if not self.round():
+                        if not self.round(patience_ms):
                             break
+                        patience_ms = PATIENCE_MS
                     if self._busy:
                         await trio.lowlevel.checkpoint()
                     else:
@@ -138,10 +142,11 @@ class Runtime:
     def _busy(self) -> bool:
         return bool(self._posted) or self.clients.busy or self.peers.busy or self._log.durable_lsn != self._durable_lsn
 
-    def round(self) -> bool:
-        """Do what can be done now; False if there was nothing."""
-        ready = self._poller.poll()
-        if not ready and not self._busy:
+    def round(self, patience_ms: int) -> bool:
+        """Do what can be done now, or from when on something can be; False if that is not within `patience_ms`."""
+        busy = self._busy
+        ready = self._poller.poll(0 if busy else patience_ms)
+        if not (ready or busy):
             return False
         self.now_ms = self.clients.now_ms = self.peers.now_ms = self._monotonic_ms()
         self.clients.begin_round()
@@ -149,7 +154,12 @@ class Runtime:
             source.on_ready(bits)
         if self.now_ms >= self._next_tick_ms:
             self._tick()  # after what was heard: whoever spoke while this process did not run was not silent
-        self._hear_of_disk()
+        durable_lsn = self._log.durable_lsn
+        if durable_lsn != self._durable_lsn:
+            self._durable_lsn = durable_lsn
+            self.step(Durable(durable_lsn))
+        while self._snapshots.stored:
+            self.step(SnapshotStored(self._snapshots.stored.popleft()))
         while self._posted:
             self.step(self._posted.popleft())
         self.step(_FLUSH)
@@ -157,7 +167,6 @@ class Runtime:
         self.peers.flush()
         self.clients.flush()
         self._log.flush()  # last: the other servers write meanwhile
-        self._check_disk()
         if self._conditions:
             self._check_conditions()
         return True
@@ -199,17 +208,9 @@ class Runtime:
             case _:
                 assert_never(effect)
 
-    def _hear_of_disk(self) -> None:
-        durable_lsn = self._log.durable_lsn
-        if durable_lsn != self._durable_lsn:
-            self._durable_lsn = durable_lsn
-            self.step(Durable(durable_lsn))
-        while self._snapshots.stored:
-            self.step(SnapshotStored(self._snapshots.stored.popleft()))
-
     def _check_disk(self) -> None:
         """After a failed write or sync nothing may be said any more: what is on disk is unknown."""
-        failure = self._log.failure or self._snapshots.failure
+        failure = self._log.worker.failure or self._snapshots.worker.failure
         if failure is not None:
             raise failure
 
