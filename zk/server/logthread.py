@@ -93,8 +93,8 @@ class LogThread:
     """Performs Append and StoreSnapshot, in their order. `durable_lsn` says how far it is.
 
     With `alone`, `flush` itself writes and syncs, as long as the disk usually is quicker than the way to another thread
-    and back, which is most of what a single write costs. A slow disk then holds up the caller once in THREAD_TURNS times.
-    That is nobody's matter but the own clients'; in an ensemble the others would take this server for dead.
+    and back, which is most of what a single write costs. A slow disk then holds up the caller once in THREAD_TURNS
+    times. That is nobody's matter but the own clients'; in an ensemble the others would take this server for dead.
     """
 
     def __init__(

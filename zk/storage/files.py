@@ -191,9 +191,7 @@ if sys.platform == "darwin":  # fsync does not reach the platter there, and fall
         os.ftruncate(fd, size_bytes)
 
 else:
-
-    def _sync(fd: int) -> None:
-        os.fdatasync(fd)  # with the file's size, without its times
+    _sync = os.fdatasync  # with the file's size, without its times
 
     def _set_aside(fd: int, size_bytes: int) -> None:
         if size_bytes == 0:

@@ -5,8 +5,7 @@ later segment proves that the earlier ones were whole.
 """
 
 import errno
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
 from zk.broadcast.records import Record
 from zk.model.record import Zxid
@@ -23,7 +22,6 @@ from zk.storage.segment import (
     encode_records,
 )
 
-T = TypeVar("T")
 RECORDS_PER_REWRITTEN_BATCH = 1_000
 SMALL_SEGMENTS = 16  # so many fit into the space of a full one
 
@@ -81,7 +79,11 @@ class LogWriter:
                 self._rotate(len(body))
                 end = self._offset + BATCH_OVERHEAD_BYTES + len(body)
             batch, self._chain = encode_batch(body, self._first, self._durable_upto, self._chain, self._seed)
-            self._with_ballast(lambda: self._file.write(self._offset, batch))
+            try:
+                self._file.write(self._offset, batch)
+            except OSError as error:
+                self._give_up_ballast(error)
+                self._file.write(self._offset, batch)
         except OSError as error:
             raise self._failure(error) from error
         self._offset = end
@@ -151,7 +153,11 @@ class LogWriter:
             if error.errno != errno.ENOSPC:
                 raise
         self._size = max(self._segment_bytes // SMALL_SEGMENTS, least_bytes)
-        return self._with_ballast(lambda: self._directory.create(name, self._size))
+        try:
+            return self._directory.create(name, self._size)
+        except OSError as error:
+            self._give_up_ballast(error)
+            return self._directory.create(name, self._size)
 
     def _rotate(self, body_bytes: int) -> None:
         """Finish the newest segment and begin the next, with space for a batch of `body_bytes`."""
@@ -170,16 +176,13 @@ class LogWriter:
     def _write_mark(self) -> None:
         self._mark.write(0, encode_mark(self.number, self._durable_upto))
 
-    def _with_ballast(self, write: Callable[[], T]) -> T:
-        """Write; on a full disk give up the ballast and try once more. Not for syncs: those are never repeated."""
-        try:
-            return write()
-        except OSError as error:
-            if error.errno != errno.ENOSPC or BALLAST not in self._directory.names():
-                raise
-            self._directory.remove(BALLAST)
-            self._directory.sync_names()
-            return write()
+    def _give_up_ballast(self, error: OSError) -> None:
+        """Make room on a full disk, for one more attempt to write; raise `error` if it is none, or there is no ballast
+        left. Not for syncs: those are never repeated."""
+        if error.errno != errno.ENOSPC or BALLAST not in self._directory.names():
+            raise error
+        self._directory.remove(BALLAST)
+        self._directory.sync_names()
 
     def _failure(self, error: OSError) -> LogFailure:
         remedy = "Make room on that disk" if error.errno == errno.ENOSPC else "Look after that disk"
