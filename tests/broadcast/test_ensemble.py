@@ -178,8 +178,8 @@ class Cluster:
                 taken = SnapshotTaken(peer, stream, engine.delivered, "digest", image(server.state))
                 self.later(5, server, taken)
             case Deliver(entries):
-                server.state += [entry.payload for entry in entries]
-                self.answered += [entry.token for entry in entries if entry.token is not None]
+                server.state += [payload for _, payload, _ in entries]
+                self.answered += [token for _, _, token in entries if token is not None]
             case ReadReady(token, zxid):
                 self.reads[token] = zxid
             case Rejected(tokens, maybe_applied):

@@ -114,8 +114,8 @@ def show_effect(effect: Effect) -> str:
             return "append " + " | ".join(show_record(record) for record in records)
         case engine.Deliver(entries):
             return "deliver " + " | ".join(
-                f"{show_zxid(e.zxid)} {show_payload(e.payload)}" + (" (own)" if e.token is not None else "")
-                for e in entries
+                f"{show_zxid(zxid)} {show_payload(payload)}" + (" (own)" if token is not None else "")
+                for zxid, payload, token in entries
             )
         case engine.RoleChanged(role, epoch, leader):
             return f"role {role.value}, epoch {epoch}, leader {leader}"

@@ -158,13 +158,9 @@ class StoreSnapshot:
     chunks: tuple[bytes, ...]
 
 
-@record
-class Delivered:
-    """One ordered payload. `token` is the proposer's on the server that proposed it in this incarnation, else None."""
-
-    zxid: Zxid
-    payload: bytes
-    token: Token | None
+Delivered = tuple[Zxid, bytes, Token | None]
+"""One ordered payload behind its zxid, and its proposer's token on the server that proposed it in this incarnation,
+else None. No record: there is one for each transaction."""
 
 
 @record

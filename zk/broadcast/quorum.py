@@ -15,9 +15,11 @@ def has_quorum(servers: Collection[ServerId], configs: Sequence[frozenset[Server
 def reached_by_quorum(values: Mapping[ServerId, int], configs: Sequence[frozenset[ServerId]]) -> int:
     """The highest value that a majority of every voter set has reached; 0 if there is none. A missing voter stands
     at 0."""
-    return min(
-        sorted((values.get(server, 0) for server in config), reverse=True)[len(config) // 2] for config in configs
-    )
+    reached = []
+    for config in configs:
+        ascending = sorted([values.get(server, 0) for server in config])
+        reached.append(ascending[(len(config) - 1) // 2])  # those from here on are a majority
+    return min(reached)
 
 
 def committed_zxid(acked: Mapping[ServerId, Zxid], configs: Sequence[frozenset[ServerId]]) -> Zxid:

@@ -67,9 +67,9 @@ class ProposalSizes:
 
     def note(self, sizes: Sequence[int]) -> None:
         """These are the next ones."""
-        self.last = sizes[-1]
-        self.largest = max(self.largest, *sizes)
-        smallest = min(sizes)
+        self.last, smallest, largest = sizes[-1], min(sizes), max(sizes)
+        if largest > self.largest:
+            self.largest = largest
         if smallest < self.smallest or self.smallest < 0:
             self.smallest = smallest
 
@@ -270,24 +270,23 @@ class Replica:
         digest_every_txns = self._config.digest_every_txns
         if clients.read_only:
             clients.found_leader()  # before they are told anything of what comes now
-        for entry in entries:
-            token = entry.token
-            txn = token if isinstance(token, Txn) else txn_codec.decode(entry.payload)
+        for zxid, payload, token in entries:
+            txn = token if isinstance(token, Txn) else txn_codec.decode(payload)
             if clients.blocked:
                 clients.about_to_apply(txn)
-            applied = apply(entry.zxid, txn)
-            clients.applied = entry.zxid
+            applied = apply(zxid, txn)
+            clients.applied = zxid
             clients.was_applied(txn, applied)
             if self._clocks is not None and (applied.closed or not txn.session_id):
                 self._keep_clocks(txn, applied.closed)
             if applied.over_quota and self._clocks is not None:
                 self._warn_of_quotas(applied.over_quota)
-            if counter_of(entry.zxid) % digest_every_txns == 0:
-                self._digests.mine(entry.zxid, self.tree.digest())
-        payloads = [len(entry.payload) for entry in entries]
-        self.proposal_sizes.note(payloads)
-        self._bytes_since_snapshot += sum(payloads)
-        self._txns_since_snapshot += len(payloads)
+            if counter_of(zxid) % digest_every_txns == 0:
+                self._digests.mine(zxid, self.tree.digest())
+        sizes = [len(payload) for _, payload, _ in entries]
+        self.proposal_sizes.note(sizes)
+        self._bytes_since_snapshot += sum(sizes)
+        self._txns_since_snapshot += len(sizes)
         if self._snapshot_is_due and not self._snapshots.own_under_way:
             self._txns_since_snapshot = self._bytes_since_snapshot = 0
             self._snapshots.start_own(clients.applied, self.tree.digest(), self.tree.image())
@@ -307,9 +306,10 @@ class Replica:
 
     @property
     def _snapshot_is_due(self) -> bool:
-        config = self._config
-        txns_max = max(config.snapshot_every_txns, len(self.tree.znodes))
-        return self._txns_since_snapshot >= txns_max or self._bytes_since_snapshot >= config.snapshot_every_bytes
+        config, txns = self._config, self._txns_since_snapshot
+        if txns >= config.snapshot_every_txns and txns >= len(self.tree.znodes):
+            return True
+        return self._bytes_since_snapshot >= config.snapshot_every_bytes
 
     def _keep_clocks(self, txn: Txn, closed: Iterable[SessionId]) -> None:
         assert self._clocks is not None
@@ -372,7 +372,7 @@ class Replica:
     def _flush(self) -> None:
         if self._step_with is None:
             return  # what has gathered waits for a leader
-        if self.engine.role is Role.LEADING:
+        if self._clocks is not None:  # it leads
             if self._outbox and self._may_propose:
                 self._propose()
             token = self._reads.ask()
@@ -402,7 +402,9 @@ class Replica:
 
     def _propose(self) -> None:
         """Give the gathered writes their time, and to the engine. Own clients' transactions ride along as tokens."""
-        time_ms = self._stamp_ms = max(self._stamp_ms, self.clients.wall_ms)
+        if self._stamp_ms < self.clients.wall_ms:
+            self._stamp_ms = self.clients.wall_ms
+        time_ms = self._stamp_ms
         stamp = txn_codec.stamp(time_ms, b"")
         proposals: list[tuple[bytes, engine.Token | None]] = []
         for body, txn, _ in self._outbox.take():

@@ -124,8 +124,8 @@ class BroadcastChecks:
                 case engine.Append():
                     self._appended(life, effect)
                 case engine.Deliver():
-                    for entry in effect.entries:
-                        self._delivered(life, entry)
+                    for delivered in effect.entries:
+                        self._delivered(life, delivered)
                     self._delivered_is_durable(life)
                     self.world.counters["deliver"] += len(effect.entries)
                 case engine.Install():
@@ -194,22 +194,23 @@ class BroadcastChecks:
                     self.world.counters["snapshot"] += 1
             mirror.append((record,))
 
-    def _delivered(self, life: _Life, entry: engine.Delivered) -> None:
+    def _delivered(self, life: _Life, delivered: engine.Delivered) -> None:
+        zxid, payload, token = delivered
         if life.position == len(self.history):
-            self._zxid_order(life, entry)
-            self._integrity(life, entry)
-            self._commit_truth(life, entry)
-            self._primary_order(life, entry)
-            self.history.append((entry.zxid, entry.payload))
-            self._zxids.append(entry.zxid)
-            self.on_committed(entry.zxid, entry.payload)
+            self._zxid_order(life, zxid)
+            self._integrity(life, zxid, payload)
+            self._commit_truth(life, zxid)
+            self._primary_order(life, zxid, payload)
+            self.history.append((zxid, payload))
+            self._zxids.append(zxid)
+            self.on_committed(zxid, payload)
         else:
-            self._agreement(life, entry)
+            self._agreement(life, zxid, payload)
         life.position += 1
-        life.delivered = entry.zxid
-        if entry.token is not None:
-            self._token_comes_home(life, entry)
-            self.acknowledged = max(self.acknowledged, entry.zxid)
+        life.delivered = zxid
+        if token is not None:
+            self._token_comes_home(life, zxid, payload, token)
+            self.acknowledged = max(self.acknowledged, zxid)
 
     def _role_changed(self, life: _Life, effect: engine.RoleChanged) -> None:
         if life.role is Role.LEADING and effect.role is not Role.LEADING:
@@ -244,46 +245,46 @@ class BroadcastChecks:
 
     # ---- the invariants
 
-    def _agreement(self, life: _Life, entry: engine.Delivered) -> None:
+    def _agreement(self, life: _Life, zxid: Zxid, payload: bytes) -> None:
         """(1) All servers deliver the same payloads in the same order. Source: Zab, agreement and total order."""
         expected = self.history[life.position]
-        if (entry.zxid, entry.payload) != expected:
+        if (zxid, payload) != expected:
             self.world.fail(
                 "agreement",
-                f"{life} delivers {zxid_text(entry.zxid)} as number {life.position} of the history, which is "
-                f"{zxid_text(expected[0])}" + (" with another payload" if entry.zxid == expected[0] else ""),
+                f"{life} delivers {zxid_text(zxid)} as number {life.position} of the history, which is "
+                f"{zxid_text(expected[0])}" + (" with another payload" if zxid == expected[0] else ""),
             )
 
-    def _zxid_order(self, life: _Life, entry: engine.Delivered) -> None:
+    def _zxid_order(self, life: _Life, zxid: Zxid) -> None:
         """(2) zxids grow strictly, and no transaction of the log is skipped. Source: Zab, total order; gap-free
         delivery within an epoch."""
         last = self._zxids[-1] if self._zxids else Zxid(0)
-        before = self._entries[entry.zxid][0] if entry.zxid in self._entries else Zxid(0)
+        before = self._entries[zxid][0] if zxid in self._entries else Zxid(0)
         while before > last and self._entries[before][1].kind is not EntryKind.TXN:
             before = self._entries[before][0]
-        if entry.zxid <= last or before > last:
+        if zxid <= last or before > last:
             self.world.fail(
-                "zxid order", f"{life} delivers {zxid_text(entry.zxid)} behind {zxid_text(last)}, which is no neighbour"
+                "zxid order", f"{life} delivers {zxid_text(zxid)} behind {zxid_text(last)}, which is no neighbour"
             )
 
-    def _integrity(self, life: _Life, entry: engine.Delivered) -> None:
+    def _integrity(self, life: _Life, zxid: Zxid, payload: bytes) -> None:
         """(3, 12) What is delivered was proposed, is delivered once, and was not certainly refused. Source: Zab,
         integrity."""
-        proposed = self._proposed.get(entry.payload)
+        proposed = self._proposed.get(payload)
         if proposed is None:
-            self.world.fail("integrity", f"{life} delivers at {zxid_text(entry.zxid)} what nobody proposed")
+            self.world.fail("integrity", f"{life} delivers at {zxid_text(zxid)} what nobody proposed")
         proposed.delivered += 1
         if proposed.delivered > proposed.times - proposed.refused:
             what = "what was certainly refused" if proposed.refused else "a payload again"
-            self.world.fail("integrity", f"{life} delivers {what} at {zxid_text(entry.zxid)}")
+            self.world.fail("integrity", f"{life} delivers {what} at {zxid_text(zxid)}")
 
-    def _commit_truth(self, life: _Life, entry: engine.Delivered) -> None:
+    def _commit_truth(self, life: _Life, zxid: Zxid) -> None:
         """(4) At its first delivery, an entry is on the disks of a quorum, or was, if one was lost while its
         acknowledgement was on the way. The disk of a learner does not count. Source: Zab, phase 3: a leader commits
         what a quorum has acknowledged, and to acknowledge is to have it on disk."""
-        holders = [server for server in self.voters if self._held(server, entry.zxid)]
+        holders = [server for server in self.voters if self._held(server, zxid)]
         if len(holders) < self.quorum:
-            self.world.fail("commit truth", f"{life} delivers {zxid_text(entry.zxid)}, durable only on {holders}")
+            self.world.fail("commit truth", f"{life} delivers {zxid_text(zxid)}, durable only on {holders}")
 
     def _held(self, server: ServerId, zxid: Zxid) -> bool:
         """Whether a disk of this server that the ensemble counts, or counted until it was lost, holds the entry."""
@@ -306,21 +307,21 @@ class BroadcastChecks:
         if leader != me:
             self.world.fail("one leader", f"epoch {life.epoch} is led by server {leader[0]} and by {life}")
 
-    def _primary_order(self, life: _Life, entry: engine.Delivered) -> None:
+    def _primary_order(self, life: _Life, zxid: Zxid, payload: bytes) -> None:
         """(7) One leader's proposals are delivered as proposed, without a hole within an epoch. Source: Zab, local
         primary order. (Global primary order follows from the order of zxids.)"""
-        proposed = self._proposed[entry.payload]
+        proposed = self._proposed[payload]
         if proposed.times > 1:
             return  # the same bytes twice: no telling which one this is
         key = (proposed.life.server, proposed.life.incarnation)
         epoch, number = self._last_of.get(key, (Epoch(0), 0))
-        self._last_of[key] = (epoch_of(entry.zxid), proposed.number)
+        self._last_of[key] = (epoch_of(zxid), proposed.number)
         if proposed.number <= number:
             self.world.fail(
                 "primary order", f"{proposed.life} proposed {proposed.number} behind {number}, delivered so"
             )
         excused = self._excused.get(key, ())
-        if epoch == epoch_of(entry.zxid):
+        if epoch == epoch_of(zxid):
             holes = [missing for missing in range(number + 1, proposed.number) if missing not in excused]
             if holes:
                 self.world.fail(
@@ -368,11 +369,11 @@ class BroadcastChecks:
                 "truncation", f"{life} truncates to {zxid_text(truncate.zxid)}, delivered {zxid_text(life.delivered)}"
             )
 
-    def _token_comes_home(self, life: _Life, entry: engine.Delivered) -> None:
+    def _token_comes_home(self, life: _Life, zxid: Zxid, payload: bytes, token: engine.Token) -> None:
         """(12) An outcome is told for the proposal that it belongs to, in the life that proposed it, once."""
-        known = life.waiting.pop(id(entry.token), None)
-        if known is None or known[1] != entry.payload:
-            self.world.fail("tokens", f"{life} acknowledges at {zxid_text(entry.zxid)} what it was not asked there")
+        known = life.waiting.pop(id(token), None)
+        if known is None or known[1] != payload:
+            self.world.fail("tokens", f"{life} acknowledges at {zxid_text(zxid)} what it was not asked there")
 
     def _read_is_fresh(self, life: _Life, effect: engine.ReadReady) -> None:
         """(13) A linearizable read sees every write acknowledged before its call. Source: Ongaro, Raft thesis, 6.4."""

@@ -89,10 +89,10 @@ class LogServer:
 
     def _apply(self, entries: Sequence[engine.Delivered]) -> None:
         digest = self._digest
-        for entry in entries:
-            digest = hashlib.blake2b(b"%b%d" % (digest, entry.zxid) + entry.payload, digest_size=16).digest()
+        for zxid, payload, _ in entries:
+            digest = hashlib.blake2b(b"%b%d" % (digest, zxid) + payload, digest_size=16).digest()
+            self.applied = zxid
         self._digest = digest
-        self.applied = entries[-1].zxid
         self._checks.digest(self.server, self.applied, digest.hex())
 
     def _snapshot_ref(self) -> SnapshotRef:

@@ -12,6 +12,9 @@ COUNTER_MAX = 0xFFFF_FFFD
 DELIVERED_PER_STEP_MAX = 4_096
 """So many entries are handed up at once: to apply a long history must not keep a server from its heartbeats."""
 
+ALONE_HISTORY_BYTES_MAX = MIB
+"""A server alone keeps no more of the history in memory: nobody could need it."""
+
 
 @record
 class ZabConfig:

@@ -9,14 +9,8 @@ from collections import deque
 from zk.broadcast.messages import Message
 from zk.model.record import ConnectionId, ServerId, Zxid, record
 
-
-@record
-class _Mark:
-    """Once `lsn` is durable, the history is durable up to `zxid`."""
-
-    lsn: int
-    zxid: Zxid
-    appended_ms: int
+Mark = tuple[int, Zxid, int]
+"""Once this lsn is durable, the history is durable up to this zxid; appended at this time, in milliseconds."""
 
 
 @record
@@ -36,7 +30,7 @@ class Durability:
         self.lsn = 0
         self.durable_lsn = 0
         self.zxid = zxid
-        self._marks: deque[_Mark] = deque()
+        self._marks: deque[Mark] = deque()
         self._held: deque[Held] = deque()
 
     @property
@@ -47,20 +41,20 @@ class Durability:
     def appended(self, records: int, last: Zxid, now_ms: int) -> None:
         """So many records were appended, and the history now ends at `last`."""
         self.lsn += records
-        self._marks.append(_Mark(self.lsn, last, now_ms))
+        self._marks.append((self.lsn, last, now_ms))
 
     def truncated(self, zxid: Zxid) -> None:
         """The history is about to be cut at `zxid`: nothing above it may be called durable any more, also not when
         the disk reports an append from before the cut."""
         self.zxid = min(self.zxid, zxid)
-        self._marks = deque(_Mark(mark.lsn, min(mark.zxid, zxid), mark.appended_ms) for mark in self._marks)
+        self._marks = deque((lsn, min(end, zxid), appended_ms) for lsn, end, appended_ms in self._marks)
 
     def reported(self, lsn: int) -> list[Held]:
         """The disk says that all up to `lsn` is durable. Return what may now be sent."""
         assert self.durable_lsn <= lsn <= self.lsn
         self.durable_lsn = lsn
-        while self._marks and self._marks[0].lsn <= lsn:
-            self.zxid = self._marks.popleft().zxid
+        while self._marks and self._marks[0][0] <= lsn:
+            _, self.zxid, _ = self._marks.popleft()
         released = []
         while self._held and self._held[0].lsn <= lsn:
             released.append(self._held.popleft())
@@ -76,4 +70,4 @@ class Durability:
 
     def waiting_since_ms(self) -> int | None:
         """When the oldest append was made that the disk has not reported; None if there is none."""
-        return self._marks[0].appended_ms if self._marks else None
+        return self._marks[0][2] if self._marks else None

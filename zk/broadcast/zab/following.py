@@ -302,7 +302,8 @@ class Following(Stance):
     def _deliver(self) -> None:
         node = self.node
         node.deliver({})
-        node.forget_history(node.delivered_txn)
+        if node.history_is_long:
+            node.forget_history(node.delivered_txn)
         if self.role is not Role.FOLLOWING:
             self._show_role()
 

@@ -15,6 +15,7 @@ from zk.model.record import Epoch, Zxid, epoch_of
 EPOCHS_KEPT = 1_000
 """How many epochs the shape goes back. A peer that parted earlier finds no common point and gets a snapshot."""
 
+_CONFIG = EntryKind.CONFIG
 _zxid_of = attrgetter("zxid")
 
 
@@ -41,8 +42,11 @@ class History:
         self._entries: list[Entry] = []
         self._ends: dict[Epoch, Zxid] = dict(shape) or {Epoch(0): Zxid(0)}
         self._memberships: list[tuple[Zxid, Membership]] = []
+        self.membership: Membership | None = None  # the newest one that the log holds; while none is founded, None
+        self.membership_zxid = Zxid(0)  # where it stands
         if membership:
             self._memberships.append((base, Membership.decode(membership)))
+            self._note_membership()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -52,15 +56,8 @@ class History:
         """Every epoch with its last zxid here, ascending."""
         return tuple(self._ends.items())
 
-    @property
-    def membership(self) -> Membership | None:
-        """The newest one that the log holds; None while no ensemble is founded."""
-        return self._memberships[-1][1] if self._memberships else None
-
-    @property
-    def membership_zxid(self) -> Zxid:
-        """Where the newest membership stands."""
-        return self._memberships[-1][0] if self._memberships else Zxid(0)
+    def _note_membership(self) -> None:
+        self.membership_zxid, self.membership = self._memberships[-1] if self._memberships else (Zxid(0), None)
 
     def shape_at(self, zxid: Zxid) -> EpochEnds:
         """The shape that the history had when it ended at `zxid`."""
@@ -72,22 +69,26 @@ class History:
         in_force = [membership for at, membership in self._memberships if at <= zxid]
         return in_force[-1].encode() if in_force else b""
 
-    def append(self, entries: Sequence[Entry]) -> None:
-        assert entries[0].zxid > self.last
-        self._memberships += [
-            (entry.zxid, Membership.decode(entry.payload)) for entry in entries if entry.kind is EntryKind.CONFIG
-        ]
-        first_epoch, last = epoch_of(entries[0].zxid), entries[-1].zxid
-        if first_epoch != epoch_of(last):
+    def append(self, entries: Sequence[Entry]) -> int:
+        """Take the next entries in; how many bytes their payloads have."""
+        first, last = entries[0].zxid, entries[-1].zxid
+        assert first > self.last
+        size = 0
+        for entry in entries:
+            size += len(entry.payload)
+            if entry.kind is _CONFIG:
+                self._memberships.append((entry.zxid, Membership.decode(entry.payload)))
+                self._note_membership()
+        if last - first >= len(entries):  # they are of several epochs
             for entry in entries:
                 self._ends[epoch_of(entry.zxid)] = entry.zxid
-        else:
-            self._ends[first_epoch] = last
+        self._ends[epoch_of(last)] = last
         while len(self._ends) > EPOCHS_KEPT:
             del self._ends[next(iter(self._ends))]
         self._entries += entries
-        self.bytes += sum([len(entry.payload) for entry in entries])
+        self.bytes += size
         self.last = last
+        return size
 
     def truncate(self, zxid: Zxid) -> None:
         """Drop every entry above `zxid`, which is in the history and not below `base`."""
@@ -97,6 +98,7 @@ class History:
         del self._entries[position:]
         while self._memberships and self._memberships[-1][0] > zxid:
             self._memberships.pop()
+        self._note_membership()
         self._ends = dict(self.shape_at(zxid))
         self.last = zxid
 
@@ -115,26 +117,32 @@ class History:
         start = self._position(above)
         return next(frames(self._entries[start : start + entries_max], entries_max, bytes_max), ())
 
+    def exceeds(self, entries_max: int, bytes_max: int) -> bool:
+        """Whether there is clearly more in memory than the given limits: the list is not to be moved for every
+        batch."""
+        return len(self._entries) > 1_024 + entries_max + entries_max // 8 or self.bytes > bytes_max + bytes_max // 8
+
     def forget(self, up_to: Zxid, entries_max: int, bytes_max: int) -> None:
-        """If there is clearly more in memory than the given limits, drop the oldest entries, but none above `up_to`."""
-        slack = 1_024 + entries_max // 8  # so that the list is not moved for every batch
-        if len(self._entries) <= entries_max + slack and self.bytes <= bytes_max + bytes_max // 8:
-            return
-        excess_entries, excess_bytes = len(self._entries) - entries_max, self.bytes - bytes_max
-        droppable = self._position(up_to)
-        count = dropped_bytes = 0
-        while count < droppable and (count < excess_entries or dropped_bytes < excess_bytes):
-            dropped_bytes += len(self._entries[count].payload)
+        """Drop the oldest entries down to the given limits, but none above `up_to`."""
+        entries, droppable = self._entries, self._position(up_to)
+        count = min(droppable, max(0, len(entries) - entries_max))
+        dropped_bytes = sum([len(entry.payload) for entry in entries[:count]])
+        while count < droppable and self.bytes - dropped_bytes > bytes_max:
+            dropped_bytes += len(entries[count].payload)
             count += 1
         if count:
-            self.base = self._entries[count - 1].zxid
+            self.base = entries[count - 1].zxid
             self.bytes -= dropped_bytes
-            del self._entries[:count]
+            del entries[:count]
 
     def _position(self, zxid: Zxid) -> int:
         """How many of the entries are at or below `zxid`."""
+        entries = self._entries
         if zxid >= self.last:
-            return len(self._entries)
+            return len(entries)
+        position = len(entries) - (self.last - zxid)  # where it stands if it is of the newest epoch, and here
+        if position > 0 and entries[position - 1].zxid == zxid:
+            return position
         return bisect_right(self._entries, zxid, key=_zxid_of)
 
 

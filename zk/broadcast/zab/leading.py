@@ -21,7 +21,10 @@ from zk.broadcast.zab.node import Node
 from zk.broadcast.zab.peer import Follower, Promised, RemoteProtocolError
 from zk.broadcast.zab.stance import Campaign, Look, Move, Stance
 from zk.broadcast.zab.streams import Streams
-from zk.model.record import Epoch, ServerId, Zxid, counter_of, make_zxid
+from zk.model.record import Epoch, ServerId, Zxid, make_zxid
+
+_LEADING = Role.LEADING
+_TXN = EntryKind.TXN
 
 
 class Leading(Stance):
@@ -90,7 +93,7 @@ class Leading(Stance):
 
     @property
     def window_open(self) -> bool:
-        if self.role is not Role.LEADING or self._next_counter > COUNTER_MAX:
+        if self.role is not _LEADING or self._next_counter > COUNTER_MAX:
             return False
         if self._resign_at_ms is not None or self._outbidden_by:
             return False
@@ -102,28 +105,32 @@ class Leading(Stance):
     def on_propose(self, event: Propose) -> Move | None:
         proposals = event.proposals
         assert proposals
-        first, count = make_zxid(self.epoch, self._next_counter), len(proposals)
-        if not self.window_open or self._next_counter + count - 1 > COUNTER_MAX:
+        if not self.window_open or self._next_counter + len(proposals) - 1 > COUNTER_MAX:
             return super().on_propose(event)
-        zxids = cast("Iterable[Zxid]", range(first, first + count))
-        kind = EntryKind.TXN
-        entries = tuple([Entry(zxid, kind, payload) for zxid, (payload, _) in zip(zxids, proposals, strict=True)])
-        self._tokens.update(zip(zxids, [token for _, token in proposals], strict=True))
-        self._replicate(entries)
+        entries, tokens = [], self._tokens
+        numbered = enumerate(proposals, make_zxid(self.epoch, self._next_counter))
+        for zxid, (payload, token) in cast("Iterable[tuple[Zxid, tuple[bytes, Token]]]", numbered):
+            entries.append(Entry(zxid, _TXN, payload))
+            tokens[zxid] = token
+        self._replicate(tuple(entries))
         return None
 
     def _replicate(self, entries: tuple[Entry, ...]) -> None:
         """Append and send the next entries. They are committed when a quorum, perhaps this server, has them durable."""
         node, config = self.node, self.node.config
         prev = node.history.last
-        node.append(entries)
-        self._next_counter = counter_of(entries[-1].zxid) + 1
-        for frame in frames(entries, config.proposal_txns_max, config.proposal_bytes_max):
-            size = sum([len(entry.payload) for entry in frame])
-            self._uncommitted.append((frame[-1].zxid, size))
+        size = node.append(entries)
+        self._next_counter += len(entries)
+        sized = [(entries, size)]
+        if len(entries) > config.proposal_txns_max or size > config.proposal_bytes_max:
+            cut = frames(entries, config.proposal_txns_max, config.proposal_bytes_max)
+            sized = [(frame, sum([len(entry.payload) for entry in frame])) for frame in cut]
+        for frame, size in sized:
+            last = frame[-1].zxid
+            self._uncommitted.append((last, size))
             self._uncommitted_bytes += size
             self._streams.replicate(prev, frame, size)
-            prev = frame[-1].zxid
+            prev = last
 
     def on_ack(self, peer: ServerId, message: Ack) -> Move | None:
         return self._advance() if self._streams.ack(peer, message) else None
@@ -135,24 +142,31 @@ class Leading(Stance):
         """Commit what a quorum of every voter set has made durable, this server counting only its own disk's word, and
         only from the own marker on (R5); deliver."""
         node = self.node
-        acked = self._streams.acked()
-        acked[node.server_id] = node.durability.zxid
-        zxid = committed_zxid(acked, node.configs)
-        if zxid > node.commit and zxid >= self._marker:
-            node.commit = zxid
-            while self._uncommitted and self._uncommitted[0][0] <= zxid:
-                self._uncommitted_bytes -= self._uncommitted.popleft()[1]
-            if zxid == node.history.last:
-                self._streams.tell_commit()  # nothing is under way that could carry it
+        if node.commit < node.history.last:
+            acked = self._streams.acked()
+            acked[node.server_id] = node.durability.zxid
+            zxid = committed_zxid(acked, node.configs)
+            if zxid > node.commit and zxid >= self._marker:
+                self._commit(zxid)
         node.deliver(self._tokens)
-        node.forget_history(self._streams.needed_from())
+        if node.history_is_long:
+            node.forget_history(self._streams.needed_from())
         if node.delivered < self._marker:
             return None
-        if self.role is Role.LEAD_SYNC:  # the initial history is committed, and the state above has all of it
+        if self.role is not _LEADING:  # the initial history is committed, and the state above has all of it
             self.role = Role.LEADING
             node.role_changed(self.role, self.epoch, self.leader)
         self._confirmation.release()
         return self._when_settled()
+
+    def _commit(self, zxid: Zxid) -> None:
+        """Everything up to `zxid` is committed: note it, and tell the followers."""
+        self.node.commit = zxid
+        batches = self._uncommitted
+        while batches and batches[0][0] <= zxid:
+            self._uncommitted_bytes -= batches.popleft()[1]
+        if zxid == self.node.history.last:
+            self._streams.tell_commit()  # nothing is under way that could carry it
 
     def _when_settled(self) -> Move | None:
         """What follows when something has been committed: admit a server, begin a new epoch, resign."""

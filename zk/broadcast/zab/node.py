@@ -10,7 +10,6 @@ from itertools import groupby
 from zk.broadcast.engine import (
     Append,
     Deliver,
-    Delivered,
     Disconnect,
     Effect,
     Install,
@@ -20,15 +19,16 @@ from zk.broadcast.engine import (
     StoreSnapshot,
     Token,
 )
-from zk.broadcast.membership import Membership
 from zk.broadcast.messages import Message
 from zk.broadcast.records import Entry, EntryKind, Promise, Record, Recovered, SnapshotRef, Truncate
-from zk.broadcast.zab.config import DELIVERED_PER_STEP_MAX, EPOCH_JUMP_MAX, ZabConfig
+from zk.broadcast.zab.config import ALONE_HISTORY_BYTES_MAX, DELIVERED_PER_STEP_MAX, EPOCH_JUMP_MAX, ZabConfig
 from zk.broadcast.zab.durability import Durability
 from zk.broadcast.zab.history import History
 from zk.broadcast.zab.peer import Link, RemoteProtocolError
 from zk.model.chance import Chance
 from zk.model.record import Epoch, ServerId, Zxid
+
+_TXN = EntryKind.TXN
 
 
 class Node:
@@ -53,6 +53,7 @@ class Node:
         self.snapshot_zxid = snapshot.zxid if snapshot else Zxid(0)
         self.delivered = self.delivered_txn = self.commit = self.snapshot_zxid
         self._installing: tuple[int, Install] | None = None
+        self._note_membership()
 
     def _replay(self, records: Sequence[Record]) -> None:
         """Build the history from the log behind the snapshot."""
@@ -72,37 +73,32 @@ class Node:
 
     # ---- membership
 
-    @property
-    def membership(self) -> Membership | None:
-        return self.history.membership
+    def _note_membership(self) -> None:
+        """`membership` is what the history says; `configs` are the voter sets in force, `voters` all their members."""
+        self.membership = self.history.membership
+        self.configs = self.membership.configs if self.membership else (self.config.voters,)
+        self.voters: frozenset[ServerId] = frozenset().union(*self.configs)
+        config, alone = self.config, len(self.voters) == 1
+        self._history_max = (
+            (0, ALONE_HISTORY_BYTES_MAX) if alone else (config.history_entries_max, config.history_bytes_max)
+        )
 
     @property
     def cluster_id(self) -> str:
         """Which founding of the ensemble this server's log belongs to; "" if it knows of none."""
-        membership = self.history.membership
-        return membership.cluster_id if membership else ""
-
-    @property
-    def configs(self) -> tuple[frozenset[ServerId], ...]:
-        """The voter sets in force."""
-        membership = self.history.membership
-        return membership.configs if membership else (self.config.voters,)
-
-    @property
-    def voters(self) -> frozenset[ServerId]:
-        return frozenset().union(*self.configs)
+        return self.membership.cluster_id if self.membership else ""
 
     def counts(self, peer: ServerId) -> bool:
         """Whether what the connected `peer` promises and acknowledges counts: it has the disk that the ensemble knows,
         or neither knows of a founding."""
         if peer not in self.voters:
             return False
-        link, membership = self.links[peer], self.history.membership
+        link, membership = self.links[peer], self.membership
         return membership.disk(peer) == link.disk_uuid if membership else not link.cluster_id
 
     def may_campaign(self) -> bool:
         """Whether this server, by its disk, may lead. A fresh one only where nobody has a history."""
-        membership = self.history.membership
+        membership = self.membership
         if membership is None:
             return not self.damaged and not any(link.cluster_id for link in self.links.values())
         return membership.disk(self.server_id) == self.disk_uuid
@@ -172,9 +168,11 @@ class Node:
         self.accepted_epoch = epoch
         self._log((Promise(epoch),))
 
-    def append(self, entries: tuple[Entry, ...]) -> None:
-        self.history.append(entries)
+    def append(self, entries: tuple[Entry, ...]) -> int:
+        """Append the next entries; how many bytes their payloads have."""
+        size = self.history.append(entries)
         self._log(entries)
+        return size
 
     def replace_above(self, common: Zxid, entries: tuple[Entry, ...]) -> None:
         """Drop what is above `common`, and append `entries`, if any."""
@@ -213,8 +211,12 @@ class Node:
         self._log((SnapshotRef(ref.zxid, ref.file, ref.digest, epochs, membership, installed=False),))
 
     def _log(self, records: tuple[Record, ...]) -> None:
+        """Write what was done to the history, or promised."""
+        history = self.history
         self.effects.append(Append(records))
-        self.durability.appended(len(records), self.history.last, self.now_ms)
+        self.durability.appended(len(records), history.last, self.now_ms)
+        if history.membership is not self.membership:
+            self._note_membership()
 
     def durable(self, lsn: int) -> None:
         """The disk has everything up to `lsn`."""
@@ -236,29 +238,27 @@ class Node:
 
         If it is very much, the rest waits for the next call; the roles call at every tick.
         """
-        until = min(self.commit, self.durability.zxid)
+        commit, durable = self.commit, self.durability.zxid
+        until = commit if commit <= durable else durable
         if until <= self.delivered or self._installing is not None:
             return
         entries = self.history.between(self.delivered, until, DELIVERED_PER_STEP_MAX)
         token_of = tokens.pop
-        delivered = [
-            Delivered(entry.zxid, entry.payload, token_of(entry.zxid, None))
-            for entry in entries
-            if entry.kind is EntryKind.TXN
-        ]
+        delivered = [(entry.zxid, entry.payload, token_of(entry.zxid, None)) for entry in entries if entry.kind is _TXN]
         self.delivered = entries[-1].zxid
         if delivered:
-            self.delivered_txn = delivered[-1].zxid
+            self.delivered_txn, _, _ = delivered[-1]
             self.effects.append(Deliver(delivered))
+
+    @property
+    def history_is_long(self) -> bool:
+        """Whether there is clearly more of it in memory than need be: it is time for `forget_history`."""
+        return self.history.exceeds(*self._history_max)
 
     def forget_history(self, up_to: Zxid) -> None:
         """Keep the history in memory within its limits, but everything above `up_to`, and what a snapshot of the
         delivered state would be continued with."""
-        config, up_to = self.config, min(up_to, self.delivered_txn)
-        if len(self.voters) == 1:
-            self.history.forget(up_to, 0, 0)  # nobody could need it
-        else:
-            self.history.forget(up_to, config.history_entries_max, config.history_bytes_max)
+        self.history.forget(min(up_to, self.delivered_txn), *self._history_max)
 
     def jitter(self, low_ms: int, high_ms: int) -> int:
         return self.chance.randrange(low_ms, high_ms + 1)

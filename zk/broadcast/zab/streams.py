@@ -22,7 +22,7 @@ from zk.broadcast.records import Entry, EpochEnds
 from zk.broadcast.zab.history import common_point
 from zk.broadcast.zab.node import Node
 from zk.broadcast.zab.peer import Follower, Promised, RemoteProtocolError, Sync
-from zk.model.record import Epoch, ServerId, Zxid, epoch_of
+from zk.model.record import Epoch, ServerId, Zxid, make_zxid
 
 
 class Streams:
@@ -33,6 +33,7 @@ class Streams:
         self.node = node
         self.epoch = epoch
         self.followers: dict[ServerId, Follower] = {}
+        self._marker = make_zxid(epoch, 0)
 
     # ---- beginning and end of a stream
 
@@ -170,12 +171,12 @@ class Streams:
 
     def replicate(self, prev: Zxid, entries: tuple[Entry, ...], size: int) -> None:
         """Send a Proposal with these entries, of `size` bytes, which were appended behind `prev`."""
-        node = self.node
+        node, commit, last = self.node, self.committed(), entries[-1].zxid
         overdue = []
         for peer, follower in self.followers.items():
             if follower.streaming:
-                node.send(peer, Proposal(self.epoch, follower.stream, prev, entries, self.committed()))
-                follower.sent(entries[-1].zxid, size)
+                node.send(peer, Proposal(self.epoch, follower.stream, prev, entries, commit))
+                follower.sent(last, size)
                 if follower.in_flight_bytes > node.config.in_flight_bytes_max:
                     overdue.append(peer)
         for peer in overdue:
@@ -184,13 +185,14 @@ class Streams:
     def committed(self) -> Zxid:
         """What may be told to be committed: nothing before this epoch's own marker is."""
         commit = self.node.commit
-        return commit if epoch_of(commit) == self.epoch else Zxid(0)
+        return commit if commit >= self._marker else Zxid(0)
 
     def tell_commit(self) -> None:
         """Tell the commit point to all, when no proposal is about to carry it."""
+        commit = self.committed()
         for peer, follower in self.followers.items():
             if follower.streaming:
-                self.node.send(peer, Commit(self.epoch, follower.stream, self.committed()))
+                self.node.send(peer, Commit(self.epoch, follower.stream, commit))
 
     def send_to_all(self, message_for: Callable[[Follower], Message]) -> None:
         """Send to every follower that has promised, each its own stream's message."""
@@ -217,7 +219,11 @@ class Streams:
 
     def acked(self) -> dict[ServerId, Zxid]:
         """What each follower that counts has made durable of this epoch's history."""
-        return {peer: follower.acked for peer, follower in self.followers.items() if follower.counted}
+        acked = {}
+        for peer, follower in self.followers.items():
+            if follower.counted:
+                acked[peer] = follower.acked
+        return acked
 
     def recount(self) -> None:
         """The membership has changed: other disks may count."""

@@ -52,6 +52,8 @@ from zk.broadcast.zab.stance import Campaign, Follow, Halted, Lead, Look, Move, 
 from zk.model.chance import Chance
 from zk.model.record import Epoch, ServerId, Zxid
 
+_HALTED = Role.HALTED
+
 
 class Zab:
     """One server's share in the broadcast: an Engine (see engine.py for events, effects and their order)."""
@@ -109,8 +111,10 @@ class Zab:
         if not self._begun:
             self._begun = True
             self._perform(self._stance.enter())
-        if self._stance.role is not Role.HALTED:
-            self._perform(self._take(event))
+        if self._stance.role is not _HALTED:
+            move = self._take(event)
+            if move is not None:
+                self._perform(move)
         effects, node.effects = node.effects, []
         return effects
 
