@@ -10,6 +10,7 @@ import shlex
 import shutil
 import sys
 import sysconfig
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import chdir
 from importlib.util import find_spec
 from pathlib import Path
@@ -102,13 +103,29 @@ def compiled(root: Path, work: Path) -> list[Path]:
 def compile_together(sources: list[str], target: Path) -> None:
     """Compile the files, which are named from the current folder on, as one library; it goes to `target`."""
     from mypyc.build import mypycify
-    from setuptools import Distribution
+    from setuptools import Distribution, Extension
     from setuptools.command.build_ext import build_ext
+
+    class SideBySide(build_ext):  # type: ignore[misc]  # setuptools has no types
+        """It would compile the C files of one extension one after the other, and nearly all are of one."""
+
+        def build_extensions(self) -> None:
+            def compiled(extension: Extension, source: str) -> None:
+                options = {"include_dirs": extension.include_dirs, "extra_postargs": extension.extra_compile_args}
+                extension.extra_objects += self.compiler.compile([source], output_dir=self.build_temp, **options)
+
+            files = [(extension, source) for extension in self.extensions for source in extension.sources]
+            files.sort(key=lambda file: os.path.getsize(file[1]), reverse=True)
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                list(pool.map(compiled, *zip(*files, strict=True)))
+            for extension in self.extensions:
+                extension.sources = []
+            super().build_extensions()  # links what is compiled
 
     # What the sources import is not installed while they are built; their types were checked where they were written.
     options = ["--config-file=", "--ignore-missing-imports", "--explicit-package-bases"]
     extensions = mypycify([*options, *sources], opt_level="2", debug_level="0", multi_file=True, group_name="zk")
-    command = build_ext(Distribution({"name": "zk", "ext_modules": extensions}))
+    command = SideBySide(Distribution({"name": "zk", "ext_modules": extensions}))
     command.build_lib = str(target)
     command.build_temp = "objects"
     command.parallel = os.cpu_count()
