@@ -130,14 +130,16 @@ class Clients:
 
     def collect(self, effects: list[Effect]) -> None:
         """Move all that is to be sent, and then all that is to be closed, to the end of `effects`."""
-        for connection, client in self._touched.items():
-            if client.items:
-                effects.append(Answer(connection, client.items))
-                client.items = []
-        self._touched.clear()
-        for client, reason in self._closing:
-            effects.append(CloseClient(client.connection, reason))
-        self._closing.clear()
+        if self._touched:
+            for connection, client in self._touched.items():
+                if client.items:
+                    effects.append(Answer(connection, client.items))
+                    client.items = []
+            self._touched.clear()
+        if self._closing:
+            for client, reason in self._closing:
+                effects.append(CloseClient(client.connection, reason))
+            self._closing.clear()
 
     def close_all(self, reason: str) -> None:
         for client in list(self._by_connection.values()):

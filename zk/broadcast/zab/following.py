@@ -30,6 +30,9 @@ from zk.broadcast.zab.peer import RemoteProtocolError
 from zk.broadcast.zab.stance import Campaign, Follow, Look, Move, Stance, Stop
 from zk.model.record import Epoch, ServerId, Zxid, epoch_of
 
+_CONFIG = EntryKind.CONFIG
+_FOLLOWING = Role.FOLLOWING
+
 
 class Phase(IntEnum):
     """How far this server has come with its leader."""
@@ -40,18 +43,23 @@ class Phase(IntEnum):
     IN_STEP = 4  # this server has all that the leader had; proposals follow
 
 
-def check_memberships(payloads: Iterable[bytes]) -> None:
-    """Raise RemoteProtocolError if one of the payloads is no membership."""
-    for payload in payloads:
-        try:
-            Membership.decode(payload)
-        except ValueError as error:
-            raise RemoteProtocolError(str(error)) from error
+_JOINING = Phase.JOINING
+_IN_STEP = Phase.IN_STEP
 
 
-def memberships_in(entries: Iterable[Entry]) -> list[bytes]:
-    """The encoded memberships among the entries."""
-    return [entry.payload for entry in entries if entry.kind is EntryKind.CONFIG]
+def check_membership(payload: bytes) -> None:
+    """Raise RemoteProtocolError if it is none."""
+    try:
+        Membership.decode(payload)
+    except ValueError as error:
+        raise RemoteProtocolError(str(error)) from error
+
+
+def check_memberships(entries: Iterable[Entry]) -> None:
+    """Raise RemoteProtocolError if an entry says to be a membership, and is none."""
+    for entry in entries:
+        if entry.kind is _CONFIG:
+            check_membership(entry.payload)
 
 
 class Following(Stance):
@@ -79,7 +87,7 @@ class Following(Stance):
     def enter(self) -> Move | None:
         node = self.node
         node.role_changed(self.role, self.epoch, self.leader)
-        if self._phase is Phase.JOINING:
+        if self._phase is _JOINING:
             node.send(self.leader, Join(node.accepted_epoch, self._stream, node.cluster_id))
         else:
             self._promise()
@@ -109,14 +117,14 @@ class Following(Stance):
         """Whether the leader, or the candidate that may become it, gave a sign of life itself within the timeout.
         Hearsay, which made this server join, does not count: two servers could keep a dead leader alive with it."""
         heard_ms, timeout_ms = self.node.now_ms - self._heard_ms, self.node.config.leader_timeout_ms
-        return self._phase is not Phase.JOINING and heard_ms < timeout_ms
+        return self._phase is not _JOINING and heard_ms < timeout_ms
 
     def on_tick(self) -> Move | None:
         node = self.node
-        timeout_ms = node.config.leader_timeout_ms if self._phase is Phase.JOINING else self._timeout_ms
+        timeout_ms = node.config.leader_timeout_ms if self._phase is _JOINING else self._timeout_ms
         if node.now_ms - self._heard_ms > timeout_ms:
             return Look(node.jitter(*SOON_MS), f"server {self.leader} was silent for {timeout_ms} ms")
-        if self._phase is Phase.IN_STEP:
+        if self._phase is _IN_STEP:
             self._deliver()
         return None
 
@@ -127,7 +135,7 @@ class Following(Stance):
 
     def _from_leader(self, peer: ServerId, epoch: Epoch, stream: int) -> bool:
         """Whether a message belongs to the running stream (R7); if so, the leader lives."""
-        if peer != self.leader or stream != self._stream or epoch != self.epoch or self._phase is Phase.JOINING:
+        if peer != self.leader or stream != self._stream or epoch != self.epoch or self._phase is _JOINING:
             return False
         self._heard_ms = self.node.now_ms
         self._leads = True
@@ -138,7 +146,7 @@ class Following(Stance):
     def on_won(self, peer: ServerId, message: NewEpoch) -> Move | None:
         node = self.node
         node.check_epoch(message.epoch)
-        if peer != self.leader or self._phase is not Phase.JOINING or message.stream != self._stream:
+        if peer != self.leader or self._phase is not _JOINING or message.stream != self._stream:
             return None
         if message.epoch < node.accepted_epoch:
             return None  # promised away; the leader has seen it in the Join and campaigns above it
@@ -153,8 +161,8 @@ class Following(Stance):
     def on_sync_snapshot(self, peer: ServerId, message: SyncSnapshot) -> Move | None:
         if not self._from_leader(peer, message.epoch, message.stream):
             return None
-        if message.index == 0 and self._phase is not Phase.IN_STEP:
-            check_memberships([message.membership])
+        if message.index == 0 and self._phase is not _IN_STEP:
+            check_membership(message.membership)
             self._chunks = []
             self._snapshot = message
         first = self._snapshot
@@ -175,7 +183,7 @@ class Following(Stance):
     def on_sync_log(self, peer: ServerId, message: SyncLog) -> Move | None:
         if not self._from_leader(peer, message.epoch, message.stream):
             return None
-        if self._phase is Phase.IN_STEP:
+        if self._phase is _IN_STEP:
             raise RemoteProtocolError("it synchronises a server that is in step")
         self._check(message.common, message.entries)
         self._phase = Phase.SYNCING
@@ -228,7 +236,7 @@ class Following(Stance):
             or any(later.zxid <= earlier.zxid for earlier, later in pairwise(entries))
         ):
             raise RemoteProtocolError(f"the entries above {above:#x} are out of order")
-        check_memberships(memberships_in(entries))
+        check_memberships(entries)
 
     def _received_frame(self) -> None:
         self.node.send(self.leader, SyncAck(self.epoch, self._stream, self._frames))
@@ -250,7 +258,7 @@ class Following(Stance):
         if not self._from_leader(peer, message.epoch, message.stream):
             return None
         node, entries = self.node, message.entries
-        if self._phase is not Phase.IN_STEP or message.prev != node.history.last:
+        if self._phase is not _IN_STEP or message.prev != node.history.last:
             return Follow(self.leader)  # something is missing in between: begin again, never skip (R8)
         if (
             not entries
@@ -259,7 +267,7 @@ class Following(Stance):
             or epoch_of(entries[0].zxid) != self.epoch
         ):
             raise RemoteProtocolError(f"the proposals behind {message.prev:#x} have a gap")
-        check_memberships(memberships_in(entries))
+        check_memberships(entries)
         node.append(entries)
         self._committed(message.commit)
         return None
@@ -278,7 +286,7 @@ class Following(Stance):
     def _committed(self, zxid: Zxid) -> None:
         """Everything up to `zxid` is committed. That says nothing about this log before it is in step."""
         node = self.node
-        if self._phase is not Phase.IN_STEP or epoch_of(zxid) != self.epoch:
+        if self._phase is not _IN_STEP or epoch_of(zxid) != self.epoch:
             return
         if self._serve_from is None:
             self._serve_from = zxid
@@ -287,7 +295,7 @@ class Following(Stance):
             self._deliver()
 
     def on_durable(self) -> Move | None:
-        if self._phase is Phase.IN_STEP:
+        if self._phase is _IN_STEP:
             self._acknowledge()
             self._deliver()
         return None
@@ -304,7 +312,7 @@ class Following(Stance):
         node.deliver({})
         if node.history_is_long:
             node.forget_history(node.delivered_txn)
-        if self.role is not Role.FOLLOWING:
+        if self.role is not _FOLLOWING:
             self._show_role()
 
     def on_hand_over(self, peer: ServerId, message: HandOver) -> Move | None:

@@ -109,8 +109,8 @@ class History:
 
     def between(self, low: Zxid, high: Zxid, entries_max: int) -> list[Entry]:
         """The first entries above `low` up to `high`, which are at or above `base`."""
-        start = self._position(low)
-        return self._entries[start : min(self._position(high), start + entries_max)]
+        start, end = self._position(low), self._position(high)
+        return self._entries[start : end if end - start <= entries_max else start + entries_max]
 
     def frame(self, above: Zxid, entries_max: int, bytes_max: int) -> tuple[Entry, ...]:
         """The first entries above `above`, at most that many and, unless a single one is larger, that large."""

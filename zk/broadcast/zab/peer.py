@@ -77,6 +77,7 @@ class Follower:
 
     def acknowledged(self, zxid: Zxid) -> None:
         """It has all up to `zxid` durable."""
-        self.acked = max(self.acked, zxid)
+        if zxid > self.acked:
+            self.acked = zxid
         while self.in_flight and self.in_flight[0][0] <= zxid:
             self.in_flight_bytes -= self.in_flight.popleft()[1]

@@ -171,6 +171,8 @@ class Streams:
 
     def replicate(self, prev: Zxid, entries: tuple[Entry, ...], size: int) -> None:
         """Send a Proposal with these entries, of `size` bytes, which were appended behind `prev`."""
+        if not self.followers:
+            return
         node, commit, last = self.node, self.committed(), entries[-1].zxid
         overdue = []
         for peer, follower in self.followers.items():
@@ -189,6 +191,8 @@ class Streams:
 
     def tell_commit(self) -> None:
         """Tell the commit point to all, when no proposal is about to carry it."""
+        if not self.followers:
+            return
         commit = self.committed()
         for peer, follower in self.followers.items():
             if follower.streaming:
