@@ -159,7 +159,7 @@ class Cluster:
                 self.lsn[server_id] += len(effect.records)
                 if server_id not in self.stopped_disks:
                     self.step(server_id, engine.Durable(self.lsn[server_id]))
-            case events.SendPeer():
+            case engine.Send() | events.SendPeer():
                 self.sent.append((server_id, effect.peer, effect.message))
                 arrives = type(effect.message) not in self.lost_kinds
                 if arrives and self._links.get((server_id, effect.peer)) == effect.connection:

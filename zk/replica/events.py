@@ -105,9 +105,11 @@ class CloseClient:
 
 @record
 class SendPeer:
+    """The replica's own; what the engine sends stays an `engine.Send`."""
+
     peer: ServerId
     connection: ConnectionId
-    message: Message | ReplicaMessage
+    message: ReplicaMessage
 
 
 @record
@@ -134,6 +136,7 @@ Effect = (
     | SendPeer
     | WriteSnapshot
     | Log
+    | engine.Send
     | engine.Append
     | engine.StoreSnapshot
     | engine.Disconnect

@@ -20,6 +20,7 @@ from zk.broadcast.engine import (
     Durable,
     Halt,
     RoleChanged,
+    Send,
     SnapshotStored,
     StoreSnapshot,
 )
@@ -183,10 +184,10 @@ class Runtime:
         match effect:
             case Answer():
                 self.clients.answer(effect.connection, effect.items)
-            case SendPeer():
-                self.peers.send(effect.connection, effect.message)
             case Append():
                 self._log.perform(effect)
+            case Send() | SendPeer():
+                self.peers.send(effect.connection, effect.message)
             case StoreSnapshot():
                 total_bytes = sum(map(len, effect.chunks))
                 logger.info(

@@ -12,7 +12,7 @@ from zk.broadcast.messages import Message
 from zk.broadcast.records import Recovered, SnapshotRef
 from zk.model.peering import ReplicaMessage
 from zk.model.record import ConnectionId, ServerId, Zxid
-from zk.replica.events import DiskSpace, Effect, SendPeer, WriteSnapshot
+from zk.replica.events import DiskSpace, Effect, WriteSnapshot
 from zk.sim.checkers import BroadcastChecks
 
 _PADDING = bytes(2_000)  # a snapshot has several chunks, so that its transfer can be interrupted
@@ -63,8 +63,6 @@ class LogServer:
         effects: list[Effect] = []
         for effect in self.engine.step(now_ms, event):
             match effect:
-                case engine.Send():
-                    effects.append(SendPeer(effect.peer, effect.connection, effect.message))
                 case engine.Deliver():
                     self._apply(effect.entries)
                 case engine.Install():

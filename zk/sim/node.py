@@ -20,6 +20,7 @@ from zk.broadcast.engine import (
     Resign,
     Role,
     RoleChanged,
+    Send,
     SnapshotStored,
     StoreSnapshot,
 )
@@ -275,7 +276,7 @@ class Node(Generic[M]):
     def _perform(self, effects: Sequence[Effect]) -> None:
         for effect in effects:
             match effect:
-                case SendPeer():
+                case Send() | SendPeer():
                     self._network.send(self.server, effect.connection, effect.message)
                 case Append() | StoreSnapshot():
                     self._gathered.append(effect)

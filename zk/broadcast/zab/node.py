@@ -253,7 +253,8 @@ class Node:
     @property
     def history_is_long(self) -> bool:
         """Whether there is clearly more of it in memory than need be: it is time for `forget_history`."""
-        return self.history.exceeds(*self._history_max)
+        entries_max, bytes_max = self._history_max
+        return self.history.exceeds(entries_max, bytes_max)
 
     def forget_history(self, up_to: Zxid) -> None:
         """Keep the history in memory within its limits, but everything above `up_to`, and what a snapshot of the
