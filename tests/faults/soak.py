@@ -155,7 +155,7 @@ class KazooWorker(Thread):
     def _seen(self, path: str, told: Sequence[int]) -> Stat:
         """kazoo's ZnodeStat has the same eleven figures, in an order of its own: by name."""
         self._versions[path] = told.version  # type: ignore[attr-defined]  # kazoo ships no types
-        figures = {name: getattr(told, _KAZOO_NAMES[name]) for name in Stat._fields}
+        figures = {name: getattr(told, _KAZOO_NAMES[name]) for name in _KAZOO_NAMES}
         return Stat(**{**figures, "ephemeral_owner": SessionId(figures["ephemeral_owner"])})
 
 

@@ -114,7 +114,7 @@ def _harmed(random: Random, history: History) -> History:
     elif draw < 0.6 and harmed.answer is not None:
         body = harmed.answer.body
         if isinstance(body, DataReply | StatReply):
-            body = replace(body, stat=body.stat._replace(version=body.stat.version + 1))
+            body = replace(body, stat=replace(body.stat, version=body.stat.version + 1))
         elif isinstance(body, Znode):
             body = DataReply(b"1", body.stat)
         else:

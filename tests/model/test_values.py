@@ -53,7 +53,7 @@ def test_the_watches_have_zookeepers_numbers() -> None:
 
 
 def test_a_stat_has_zookeepers_eleven_figures_in_its_order() -> None:
-    assert Stat._fields == (
+    assert tuple(field.name for field in dataclasses.fields(Stat)) == (
         "czxid",
         "mzxid",
         "ctime",

@@ -402,24 +402,24 @@ def outcome_of(body: object) -> Outcome:
         case Done():
             return DONE
         case Created(path, stat):
-            return ("created", path, tuple(stat))
+            return ("created", path, stat.figures)
         case StatReply(stat):
-            return ("stat", tuple(stat))
+            return ("stat", stat.figures)
         case MultiReply(results):
             return ("multi", *map(outcome_of, results))
         case ConnectReply(session_id, secret, timeout_ms):
             return ("connected", session_id, secret, timeout_ms)
         case Znode():
-            return ("data", body.data, tuple(body.stat))
+            return ("data", body.data, body.stat.figures)
         case AclReply(acl, stat):
-            return ("acl", acl, tuple(stat))
+            return ("acl", acl, stat.figures)
         case NodeReply(data, acl, mode, ttl_ms, stat):
-            return ("node", data, acl, mode, ttl_ms, tuple(stat))
+            return ("node", data, acl, mode, ttl_ms, stat.figures)
         case ChildrenReply(names, stat):
-            return ("children", sorted(names), tuple(stat))
+            return ("children", sorted(names), stat.figures)
         case ChildrenPageReply(entries, more, stat):
-            found = [(each.name, each.stat and tuple(each.stat), each.data) for each in entries]
-            return ("page", found, more, tuple(stat))
+            found = [(each.name, each.stat and each.stat.figures, each.data) for each in entries]
+            return ("page", found, more, stat.figures)
         case CountReply(count):
             return ("count", count)
         case PathsReply(paths):
@@ -845,7 +845,7 @@ class TreeAgainstModel(RuleBasedStateMachine):
     @invariant()
     def the_tree_is_the_models(self) -> None:
         assert {
-            path: (znode.data, znode.acl, tuple(znode.stat), int(znode.mode), znode.ttl_ms)
+            path: (znode.data, znode.acl, znode.stat.figures, int(znode.mode), znode.ttl_ms)
             for path, znode in self.tree.znodes.items()
         } == {
             path: (node.data, node.acl, self.model.stat(path), node.mode, node.ttl)

@@ -1,5 +1,7 @@
 """Quotas: limits and usage in ZooKeeper's text, enforced by default, updated inside the transaction."""
 
+from dataclasses import replace
+
 import pytest
 
 from zk.model.errors import QuotaExceededError
@@ -197,9 +199,9 @@ def test_the_upkeep_of_the_stats_shows_in_no_version_and_no_change(driver: TreeD
     applied = client.apply(Create("/q/a", b"1"))
     after = driver.tree.znodes[stats_path("/q")]
     assert [change.path for change in applied.changes] == ["/q/a"]
-    assert (after.data, after.stat._replace(data_length=0)) == (
+    assert (after.data, replace(after.stat, data_length=0)) == (
         b"count=2,bytes=1",
-        before.stat._replace(data_length=0),
+        replace(before.stat, data_length=0),
     )
 
 

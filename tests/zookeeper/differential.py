@@ -357,7 +357,7 @@ def _raw_reply(xid: int, zxid: Zxid, code: int, body: bytes, opcode: int) -> Raw
     if opcode in _WITH_STAT and len(body) >= _STAT.size:
         end = len(body) - _STAT.size
         record = bytes(sorted(body[:end])) if opcode == OpCode.GET_CHILDREN2 else body[:end]  # names have no order
-        return RawReply(xid, zxid, code, record, Stat._make(_STAT.unpack_from(body, end)))
+        return RawReply(xid, zxid, code, record, Stat(*_STAT.unpack_from(body, end)))
     return RawReply(xid, zxid, code, body)
 
 
@@ -516,7 +516,8 @@ class _Normal:
                 return body
 
     def _stat(self, stat: Stat) -> Stat:
-        return stat._replace(
+        return replace(
+            stat,
             czxid=self._rank(stat.czxid),
             mzxid=self._rank(stat.mzxid),
             pzxid=self._rank(stat.pzxid),

@@ -1,6 +1,7 @@
 """ZooKeeper's frames as the model's calls, and the model's answers as ZooKeeper's frames, without a server."""
 
 import struct
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -481,7 +482,7 @@ def test_sasl_has_a_token_in_both_directions_even_in_a_refusal() -> None:
 
 
 def test_a_count_that_has_outgrown_its_32_bits_wraps() -> None:
-    stat = STAT._replace(cversion=0x8000_0000)
+    stat = replace(STAT, cversion=0x8000_0000)
     assert answered(3, READ, body=StatReply(stat)) == answer(
         struct.pack(">qqqqiiiqiiq", 11, 12, 13, 14, 5, -0x8000_0000, 7, 8, 2, 10, 15)
     )

@@ -1,11 +1,10 @@
 """Stat: what is known of a znode besides its data."""
 
-from typing import NamedTuple
-
-from zk.model.record import SessionId, Zxid
+from zk.model.record import SessionId, Zxid, record
 
 
-class Stat(NamedTuple):
+@record
+class Stat:
     """The eleven figures of a znode, in ZooKeeper's order. Times are milliseconds since the epoch, stamped by the
     leader."""
 
@@ -27,3 +26,20 @@ class Stat(NamedTuple):
     num_children: int
     pzxid: Zxid
     """The transaction that last created or deleted a child."""
+
+    @property
+    def figures(self) -> tuple[int, ...]:
+        """All eleven, in their order."""
+        return (
+            self.czxid,
+            self.mzxid,
+            self.ctime,
+            self.mtime,
+            self.version,
+            self.cversion,
+            self.aversion,
+            self.ephemeral_owner,
+            self.data_length,
+            self.num_children,
+            self.pzxid,
+        )

@@ -89,14 +89,16 @@ def encode_items(items: Sequence[Reply | WatchEvent], bytes_max: int) -> bytes:
             if isinstance(body, Znode):
                 tail = body.tail
                 if tail is None:
-                    tail = body.tail = pack(Kind.DATA) + pack(body.data) + pack(body.stat)
+                    tail = body.tail = pack(Kind.DATA) + pack(body.data) + pack(body.stat.figures)
                 pieces.append(_head_of_data(0x95D3, item.xid, 0xCF, item.zxid))
                 pieces.append(tail)
             elif isinstance(body, StatReply):
                 pieces.append(_head_and_kind(0x94D3, item.xid, 0xCF, item.zxid, Kind.STAT))
-                pieces.append(pack(body.stat))
+                pieces.append(pack(body.stat.figures))
             elif isinstance(body, Done):
                 pieces.append(_head_and_kind(0x93D3, item.xid, 0xCF, item.zxid, Kind.DONE))
+            elif isinstance(body, Created):
+                pieces.append(pack((item.xid, item.zxid, Kind.CREATED, body.path, body.stat.figures)))
             else:
                 pieces.append(_encode_reply(item.xid, item.zxid, body, bytes_max))
         else:
@@ -137,16 +139,20 @@ def _identities(identities: Sequence[Identity]) -> tuple[Fields, ...]:
     return tuple([(identity.scheme, identity.id) for identity in identities])
 
 
+def _page_entry_fields(entry: PageEntry) -> Fields:
+    return (entry.name, None if entry.stat is None else entry.stat.figures, entry.data)
+
+
 _ENCODERS: dict[type, Callable[..., Fields]] = {
     Done: lambda b: (Kind.DONE,),
-    Created: lambda b: (Kind.CREATED, b.path, b.stat),
-    StatReply: lambda b: (Kind.STAT, b.stat),
-    Znode: lambda b: (Kind.DATA, b.data, b.stat),
-    DataReply: lambda b: (Kind.DATA, b.data, b.stat),
-    AclReply: lambda b: (Kind.ACL, acl_fields(b.acl), b.stat),
-    NodeReply: lambda b: (Kind.NODE, b.data, acl_fields(b.acl), b.mode, b.ttl_ms, b.stat),
-    ChildrenReply: lambda b: (Kind.CHILDREN, b.names, b.stat),
-    ChildrenPageReply: lambda b: (Kind.PAGE, tuple([(e.name, e.stat, e.data) for e in b.entries]), b.more, b.stat),
+    Created: lambda b: (Kind.CREATED, b.path, b.stat.figures),
+    StatReply: lambda b: (Kind.STAT, b.stat.figures),
+    Znode: lambda b: (Kind.DATA, b.data, b.stat.figures),
+    DataReply: lambda b: (Kind.DATA, b.data, b.stat.figures),
+    AclReply: lambda b: (Kind.ACL, acl_fields(b.acl), b.stat.figures),
+    NodeReply: lambda b: (Kind.NODE, b.data, acl_fields(b.acl), b.mode, b.ttl_ms, b.stat.figures),
+    ChildrenReply: lambda b: (Kind.CHILDREN, b.names, b.stat.figures),
+    ChildrenPageReply: lambda b: (Kind.PAGE, tuple(map(_page_entry_fields, b.entries)), b.more, b.stat.figures),
     CountReply: lambda b: (Kind.COUNT, b.count),
     PathsReply: lambda b: (Kind.PATHS, b.paths),
     IdentitiesReply: lambda b: (Kind.IDENTITIES, _identities(b.identities)),

@@ -330,7 +330,8 @@ _RESERVED_XIDS = {
 
 
 def _stat(reader: Reader) -> Stat:
-    return Stat._make(reader.fields(_STAT))
+    figures: Any = reader.fields(_STAT)  # each of its own type, which a struct does not know
+    return Stat(*figures)
 
 
 def _texts(reader: Reader) -> tuple[str, ...]:

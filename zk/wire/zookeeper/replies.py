@@ -6,6 +6,7 @@ refusal, a record. What the model explains about a refusal is lost here: the pro
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from struct import Struct
 from typing import Any
 
@@ -71,7 +72,7 @@ def done(xid: int, zxid: int, body: Body | APIError) -> bytes:
 def stat(xid: int, zxid: int, body: Body | APIError) -> bytes:
     """Of setData and setACL."""
     if isinstance(body, StatReply):
-        return _head_and_stat(_HEAD_AND_STAT, xid, zxid, 0, *_fitting(body.stat))
+        return _head_and_stat(_HEAD_AND_STAT, xid, zxid, 0, *_fitting(body.stat).figures)
     return refusal(xid, zxid, body)
 
 
@@ -304,11 +305,11 @@ def event_bytes(event: WatchEvent) -> bytes:
 
 
 def stat_bytes(value: Stat) -> bytes:
-    return _stat(*_fitting(value))
+    return _stat(*_fitting(value).figures)
 
 
 def _fitting(value: Stat) -> Stat:
     """Counts have 32 bits here; one that has outgrown them wraps, as it does in ZooKeeper."""
     if value.cversion <= 0x7FFF_FFFF:
         return value
-    return value._replace(cversion=(value.cversion + 0x8000_0000) % 0x1_0000_0000 - 0x8000_0000)
+    return replace(value, cversion=(value.cversion + 0x8000_0000) % 0x1_0000_0000 - 0x8000_0000)
