@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # a build imports nothing el
 from compiling.rewriting import rewritten
 
 SWITCH = "ZK_COMPILE"
-REQUIRED = ("mypy[mypyc]>=1.18", "setuptools>=65")
+REQUIRED = ("mypy[mypyc]>=2.0", "setuptools>=65")
 
 FLOORS = (
     *("model", "tree", "broadcast", "broadcast/zab", "wire", "wire/native", "wire/zookeeper", "replica"),

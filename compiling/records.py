@@ -13,6 +13,10 @@ from dataclasses import dataclass
 RECORD = ast.parse("dataclass(slots=True, unsafe_hash=True)", mode="eval").body
 """What `@record` stands for: see zk/model/record.py."""
 
+ACYCLIC = "@mypyc_attr(acyclic=True)"
+"""A value is made of others that were there before, so it is in no cycle of references: the garbage collector, which
+keeps a server silent while it looks through all that is new, need not know of it."""
+
 
 @dataclass(frozen=True)
 class Field:
@@ -75,7 +79,7 @@ def _declaration(cls: ast.ClassDef) -> ast.Call | None:
 
 
 def _write_out(lines: list[str], cls: ast.ClassDef) -> None:
-    """Put the methods where the fields were declared, and take the decorator off."""
+    """Put the methods where the fields were declared, and the compiler's decorator in the place of the other."""
     declaration = _declaration(cls)
     if cls.bases or len(cls.decorator_list) != 1 or declaration is None:
         raise ValueError(f"{cls.name}, line {cls.lineno}: a record has no base and no other decorator")
@@ -100,7 +104,7 @@ def _write_out(lines: list[str], cls: ast.ClassDef) -> None:
     else:
         lines[end:end] = written
     decorator = cls.decorator_list[0]
-    del lines[decorator.lineno - 1 : decorator.end_lineno]
+    lines[decorator.lineno - 1 : decorator.end_lineno] = [ACYCLIC]
 
 
 def _fields(cls: ast.ClassDef) -> list[Field]:
