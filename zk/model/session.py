@@ -15,6 +15,7 @@ class Session:
     `generation` is the zxid of the open or attach that the live connection rests on; `n` the number of the last write
     applied in it.
     `answers` keeps (zxid, result) by xid for every write with an xid >= `floor`: what a resend is answered with.
+    `hash` is what the session adds to the tree's digest, None since it changed; it is no part of the value.
     """
 
     id: SessionId
@@ -25,6 +26,7 @@ class Session:
     n: int = 0
     floor: int = 0
     answers: dict[int, tuple[Zxid, Body | APIError]] = field(default_factory=dict)
+    hash: int | None = field(default=None, init=False, repr=False, compare=False)
 
     def copy(self) -> "Session":
         """An independent copy, for a snapshot."""

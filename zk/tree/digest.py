@@ -95,7 +95,12 @@ def restored_hash(zxid: Zxid) -> int:
 
 def combined(znodes: int, sessions: Iterable[Session], restoration: int = 0) -> str:
     """The digest as text: the znodes' sum, all the sessions, and the hashes of what is being, or was, brought."""
-    return f"{(znodes + sum(map(session_hash, sessions)) + restoration) % _MODULUS:032x}"
+    total = znodes + restoration
+    for session in sessions:
+        if session.hash is None:
+            session.hash = session_hash(session)
+        total += session.hash
+    return f"{total % _MODULUS:032x}"
 
 
 class ZnodesSum:

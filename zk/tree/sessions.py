@@ -42,6 +42,7 @@ def attach_session(store: Store, request: AttachSession) -> ConnectReply:
     session.n = 0
     session.identities = attached_identities(session, request.identities)
     session.timeout_ms = request.timeout_ms
+    session.hash = None
     return ConnectReply(session.id, session.secret, session.timeout_ms)
 
 
