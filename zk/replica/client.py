@@ -2,6 +2,7 @@
 wait for."""
 
 from collections import deque
+from dataclasses import dataclass
 
 from zk.model.acl import Identity
 from zk.model.errors import APIError
@@ -15,21 +16,22 @@ from zk.wire.sasl import DigestMd5
 ANY_ZXID = Zxid(0)
 
 
+@dataclass(slots=True, eq=False)
 class Pending:
     """A call that can't be answered yet: it waits for its turn, for its write to be applied, or for a zxid to be
-    reached."""
+    reached.
 
-    __slots__ = ("at_least", "body", "call", "done", "n", "zxid")
+    `n` is a write's number in this connection. A read is not answered before `at_least` is applied (None: not known
+    yet). `body` is the answer, once it is known; `done` is what is answered to a write where the tree says Done; `zxid`
+    is the answer's, if it is not the server's last applied one at the time of sending.
+    """
 
-    def __init__(
-        self, call: Call, n: int = 0, at_least: Zxid | None = ANY_ZXID, body: Body | APIError | None = None
-    ) -> None:
-        self.call = call
-        self.n = n  # of a write: its number in this connection
-        self.at_least = at_least  # of a read: not before this zxid is applied; None: not known yet
-        self.body = body  # the answer, once it is known
-        self.done: Body = DONE  # of a write: what is answered where the tree says Done
-        self.zxid = Zxid(0)  # the answer's zxid, if it is not the server's last applied one at the time of sending
+    call: Call
+    n: int = 0
+    at_least: Zxid | None = ANY_ZXID
+    body: Body | APIError | None = None
+    done: Body = DONE
+    zxid: Zxid = ANY_ZXID
 
 
 class Client:

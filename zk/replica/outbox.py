@@ -1,7 +1,5 @@
 """Writes that wait for the end of the round, or for a leader, before they are proposed or forwarded."""
 
-from collections.abc import Callable
-
 from zk.model.requests import Txn
 from zk.replica.client import Client
 
@@ -14,25 +12,24 @@ class Outbox:
     """In order of arrival, which is the order in which each client's writes are applied."""
 
     def __init__(self) -> None:
-        self._writes: list[Outgoing] = []
-        self.add: Callable[[Outgoing], None] = self._writes.append
+        self.writes: list[Outgoing] = []  # to be appended to, and always this very list
 
     def __len__(self) -> int:
-        return len(self._writes)
+        return len(self.writes)
 
     def take(self) -> list[Outgoing]:
         """All writes that are still wanted, and an empty outbox."""
         wanted: list[Outgoing] = []
-        for write in self._writes:
+        for write in self.writes:
             client = write[2]
             if client is not None:
                 client.unsent -= 1
                 if client.session_id == 0 and not client.awaits_session:
                     continue  # nobody waits for the session any more that this would open
             wanted.append(write)
-        self._writes.clear()
+        self.writes.clear()
         return wanted
 
     def keep_own_clients(self) -> None:
         """The leader's role is over: what others forwarded, and what it proposed as leader, is theirs and void."""
-        self._writes[:] = [write for write in self._writes if write[2] is not None]
+        self.writes[:] = [write for write in self.writes if write[2] is not None]

@@ -15,7 +15,7 @@ from zk.broadcast.records import Recovered
 from zk.broadcast.zab import Zab
 from zk.model.chance import Chance
 from zk.model.peering import Drifted, Forward, Heard, ReadIndexAnswer, ReadIndexAsk
-from zk.model.record import ConnectionId, Epoch, ServerId, SessionId, Zxid, counter_of, epoch_of, record
+from zk.model.record import ConnectionId, Epoch, ServerId, SessionId, Zxid, epoch_of, record
 from zk.model.replies import StatusReply
 from zk.model.requests import AttachSession, ExpireSession, NameMembers, OpenSession, Reap, Txn
 from zk.replica.clients import Clients
@@ -45,6 +45,7 @@ from zk.wire import txn as txn_codec
 
 WRITES_HELD_MAX = 64  # as many writes are proposed at once, even if the batch before them is not committed yet
 QUOTA_WARNING_INTERVAL_MS = 60_000  # how often one subtree's soft quota is spoken of
+_COUNTER = 0xFFFF_FFFF  # of a zxid: see counter_of, which is too dear to call for each of them
 FORWARD_BYTES_MAX = 1024 * 1024  # one Forward carries no more than this, or a single write
 
 
@@ -213,7 +214,7 @@ class Replica:
             case Forward():
                 if self._leads:
                     for body in message.bodies:
-                        self._outbox.add((body, None, None))
+                        self._outbox.writes.append((body, None, None))
             case Heard():
                 self._heard_from(event.peer, event.connection, message)
             case ReadIndexAsk():
@@ -244,7 +245,9 @@ class Replica:
             match effect:
                 case engine.Deliver():
                     self._deliver(effect.entries)
-                case engine.Send() | engine.Append() | engine.StoreSnapshot() | engine.Disconnect() | engine.Halt():
+                case engine.Send():
+                    self._effects.append(SendPeer(effect.peer, effect.connection, effect.message))
+                case engine.Append() | engine.StoreSnapshot() | engine.Disconnect() | engine.Halt():
                     self._effects.append(effect)
                 case engine.RoleChanged():
                     self._role_changed(effect)
@@ -264,7 +267,7 @@ class Replica:
 
     def _deliver(self, entries: Sequence[engine.Delivered]) -> None:
         clients = self.clients
-        apply = self.tree.apply
+        tree = self.tree
         digest_every_txns = self._config.digest_every_txns
         if clients.read_only:
             clients.found_leader()  # before they are told anything of what comes now
@@ -272,14 +275,14 @@ class Replica:
             txn = token if isinstance(token, Txn) else txn_codec.decode(payload)
             if clients.blocked:
                 clients.about_to_apply(txn)
-            applied = apply(zxid, txn)
+            applied = tree.apply(zxid, txn)
             clients.applied = zxid
             clients.was_applied(txn, applied)
             if self._clocks is not None and (applied.closed or not txn.session_id):
                 self._keep_clocks(txn, applied.closed)
             if applied.over_quota and self._clocks is not None:
                 self._warn_of_quotas(applied.over_quota)
-            if counter_of(zxid) % digest_every_txns == 0:
+            if (zxid & _COUNTER) % digest_every_txns == 0:
                 self._digests.mine(zxid, self.tree.digest())
         sizes = [len(payload) for _, payload, _ in entries]
         self.proposal_sizes.note(sizes)

@@ -87,14 +87,13 @@ class ServerConnection:
     def _calls(self, frames: Sequence[Frame]) -> list[Call]:
         calls = []
         for frame in frames:
-            try:
-                xid, level, op, *fields = frame
-            except ValueError:
-                raise MarshallingError("", "a call must be [xid, level, operation, field, …]") from None
+            if len(frame) < 3:
+                raise MarshallingError("", "a call must be [xid, level, operation, field, …]")
+            xid, level, op = frame[0], frame[1], frame[2]
             if type(xid) is not int or not 0 <= xid <= INT63_MAX:
                 raise MarshallingError("", "a call's xid must be an integer from 0 to 2**63 - 1")
             try:
-                request = self._operations.request(op, fields)
+                request = self._operations.request(op, frame[3:])
                 if type(level) is not int or not -1 <= level <= INT63_MAX:
                     raise MarshallingError("", "a call's level must be an integer from -1 to 2**63 - 1")
                 if level == 0:
