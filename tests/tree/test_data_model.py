@@ -1,7 +1,10 @@
 """Data model: znodes, kinds, paths, reserved nodes."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from zk.model import paths
 from zk.model.acl import OPEN_ACL, READ_ACL
 from zk.model.errors import BadArgumentsError, NoChildrenForEphemeralsError, NoNodeError
 from zk.model.record import SessionId, Zxid
@@ -103,6 +106,24 @@ def test_only_ephemeral_parents_forbid_children(client: Caller) -> None:
 )
 def test_a_malformed_path_is_refused(client: Caller, path: str) -> None:
     assert isinstance(client.apply(Create(path, b"")).body, BadArgumentsError)
+
+
+@given(path=st.text("/a-_.ä\0", max_size=6), sequential=st.booleans())
+def test_a_path_below_a_node_is_refused_exactly_if_it_is_no_path(path: str, sequential: bool) -> None:
+    client = TreeDriver().open()
+    for parent in ("/a", "/-", "/a/a"):
+        client.do(Create(parent, b""))
+    mode = CreateMode.PERSISTENT_SEQUENTIAL if sequential else CreateMode.PERSISTENT
+    told = client.apply(Create(path, b"", mode=mode)).body
+    assert isinstance(told, BadArgumentsError) is not _is_path(path, sequential)
+
+
+def _is_path(path: str, sequential: bool) -> bool:
+    try:
+        (paths.validate_prefix if sequential else paths.validate)(path)
+    except BadArgumentsError:
+        return False
+    return True
 
 
 def test_a_sequential_prefix_may_end_in_a_slash(client: Caller) -> None:

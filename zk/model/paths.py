@@ -26,6 +26,11 @@ def validate_prefix(path: str) -> None:
         raise BadArgumentsError(path, fault)
 
 
+def is_plain(name: str) -> bool:
+    """Whether `name` is, without a closer look, one that a node may have: of ASCII letters, digits, '-' and '_'."""
+    return name.isascii() and name.replace("-", "").replace("_", "").isalnum()
+
+
 def _fault(path: str, suffix: str) -> str | None:
     """What is wrong with `path`, if it is to be a path with `suffix` behind it."""
     if not path:

@@ -88,15 +88,18 @@ def create(store: Store, request: Create, session: Session) -> Created:
         if mode.ephemeral:
             owner = session.id
         mode = _STORED_MODE.get(mode, mode)
-    if sequential:
-        paths.validate_prefix(path)
-    else:
-        paths.validate(path)
+    slash = path.rfind("/")
+    parent_path = path[:slash] or "/"
+    parent = store.znodes.get(parent_path)
+    # A plain name below a node makes a path; "a" and "//a", too, seem to be below the root.
+    if parent is None or slash in (-1, 1) or not paths.is_plain(path[slash + 1 :]):
+        if sequential:
+            paths.validate_prefix(path)
+        else:
+            paths.validate(path)
     acl = request.acl
     if acl is not OPEN_ACL:
         acl = store.intern_acl(fix_acl(path, acl, session.identities))
-    parent_path = path[: path.rfind("/")] or "/"
-    parent = store.znodes.get(parent_path)
     if parent is None:
         raise NoNodeError(path, f"its parent {parent_path} does not exist: create it first")
     if parent.acl is not OPEN_ACL and not permitted(parent.acl, _CREATE, session.identities):
