@@ -245,9 +245,7 @@ class Replica:
             match effect:
                 case engine.Deliver():
                     self._deliver(effect.entries)
-                case engine.Send():
-                    self._effects.append(SendPeer(effect.peer, effect.connection, effect.message))
-                case engine.Append() | engine.StoreSnapshot() | engine.Disconnect() | engine.Halt():
+                case engine.Send() | engine.Append() | engine.StoreSnapshot() | engine.Disconnect() | engine.Halt():
                     self._effects.append(effect)
                 case engine.RoleChanged():
                     self._role_changed(effect)
