@@ -1,4 +1,4 @@
-"""Tells `dataclasses` of classes that were records before the build wrote them out. In the compiled wheel only."""
+"""What is known of classes at run time, though the build or the compiler left it out. In the compiled wheel only."""
 
 import dataclasses
 from collections.abc import Callable
@@ -20,7 +20,13 @@ described: Any = dataclasses.field
 
 
 def describe(written_out: type, fields: list[Any]) -> None:
-    """Let `fields` and `replace` see the class as if it had been declared with these."""
+    """Let `fields` and `replace` see the class, which was a record, as if it had been declared with these."""
     declared = dataclasses.make_dataclass(written_out.__name__, fields, init=False, repr=False, eq=False)
     for name in ("__dataclass_fields__", "__annotations__"):
         setattr(written_out, name, getattr(declared, name))
+
+
+def document(texts: dict[type, str]) -> None:
+    """Give the classes their docstrings back."""
+    for cls, text in texts.items():
+        cls.__doc__ = text

@@ -140,10 +140,11 @@ def _class_body(name: str, fields: list[Field], options: dict[str, str]) -> Iter
     yield "def __reduce__(self) -> tuple[Any, ...]:"  # for copy and pickle
     yield f"    return {name}, ({''.join(f'self.{field.name}, ' for field in taken)})"
     if options.get("eq") != "False":
-        equal = " and ".join([f"isinstance(other, {name})", *(f"self.{each} == other.{each}" for each in compared)])
         yield ""
         yield "def __eq__(self, other: object) -> bool:"
-        yield f"    return {equal}"
+        yield f"    if not isinstance(other, {name}):"
+        yield "        return NotImplemented"
+        yield f"    return {' and '.join(f'self.{each} == other.{each}' for each in compared) or 'True'}"
     if options.get("unsafe_hash") == "True":
         yield ""
         yield "def __hash__(self) -> int:"

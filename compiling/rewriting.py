@@ -1,7 +1,8 @@
 """Turns a module's source into one that mypyc makes something quick of. What it does stays the same.
 
-Three changes: records are written out as plain classes, constants are marked as final, and classes that the simulator
-or tests derive from are marked as open to that. All else stays as it was, to the letter.
+Four changes: records are written out as plain classes, constants are marked as final, classes that the simulator or
+tests derive from are marked as open to that, and docstrings of classes, which the compiler drops, are given back at the
+end. All else stays as it was, to the letter.
 """
 
 import ast
@@ -13,7 +14,7 @@ from compiling.records import written_out
 HEAD = """
 from typing import Any, ClassVar, Final
 
-from zk.described import describe, described, mypyc_attr
+from zk.described import describe, described, document, mypyc_attr
 """
 """What the rewritten modules need, behind the docstring."""
 
@@ -27,7 +28,13 @@ def rewritten(source: str, derived_from: Collection[str]) -> str:
     first = ast.parse(source).body[0]
     behind_docstring = (first.end_lineno or 0) if isinstance(first, ast.Expr) else 0
     lines = source.split("\n")
-    return "\n".join([*lines[:behind_docstring], *HEAD.split("\n"), *lines[behind_docstring:]])
+    return "\n".join([*lines[:behind_docstring], *HEAD.split("\n"), *lines[behind_docstring:], _documented(source)])
+
+
+def _documented(source: str) -> str:
+    classes = [part for part in ast.parse(source).body if isinstance(part, ast.ClassDef)]
+    texts = [(cls.name, ast.get_docstring(cls, clean=False)) for cls in classes]
+    return f"document({{{', '.join(f'{name}: {text!r}' for name, text in texts if text)}}})\n"
 
 
 def _opened(source: str, names: Collection[str]) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from pkgutil import walk_packages
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 
@@ -24,7 +25,7 @@ MODULES = hot_modules(ROOT)
 SAMPLE = '''"""Of a tree's leaves."""
 
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from zk.model.record import record
 
@@ -66,8 +67,15 @@ class Twig:
     leaves: list[Leaf] = field(default_factory=list)
 
 
+class Fruit(NamedTuple):
+    """Its figures."""
+
+    weight: int
+
+
 class Tree:
-    """It is derived from."""
+    """It is derived
+    from."""
 '''
 
 
@@ -115,8 +123,17 @@ def test_a_record_is_made_and_compared_and_shown_as_before(sample: Any) -> None:
         assert copy(leaf) == leaf
         assert replace(leaf, colour="brown") == module.Leaf("brown", 5)
         assert module.Bud() == module.Bud()
+        assert leaf == ANY
         with pytest.raises(TypeError):
             module.Bud("red")
+
+
+def test_what_classes_say_of_themselves_stays(sample: Any) -> None:
+    assert [cls.__doc__ for cls in (sample.Leaf, sample.Fruit, sample.Tree)] == [
+        "It falls.",
+        "Its figures.",
+        "It is derived\n    from.",
+    ]
 
 
 def test_positions_in_a_pattern_are_those_of_the_fields(sample: Any) -> None:
