@@ -6,7 +6,7 @@ field added there is on the wire, which is why VERSION must grow with it. Only e
 payload, zxid, kind, payload, …]`. What the messages mean stands in broadcast/messages.py and model/peering.py.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from functools import partial
 from operator import attrgetter
@@ -84,7 +84,7 @@ _TAGS: dict[int, type[PeerMessage]] = {
 
 def encode(message: PeerMessage) -> bytes:
     """The bytes of `message`; in front of a Hello stands the magic, for it begins the connection."""
-    encoded = pack(_ENCODERS[type(message)](message))
+    encoded = _ENCODERS[type(message)](message)
     return MAGIC + encoded if isinstance(message, Hello) else encoded
 
 
@@ -128,19 +128,32 @@ def _decode(frame: Frame) -> PeerMessage:
 # ---- fields, by their declared types
 
 
-def _entries_to_fields(entries: Sequence[Entry]) -> list[object]:
-    return [field for entry in entries for field in (entry.zxid, entry.kind, entry.payload)]
+class _EntriesPacker:
+    """Packs entries; once, if the same go to one follower after the other."""
+
+    def __init__(self) -> None:
+        self._entries: tuple[Entry, ...] = ()
+        self._packed = pack(())
+
+    def pack(self, entries: tuple[Entry, ...]) -> bytes:
+        if entries is not self._entries:
+            flat: list[object] = []
+            for entry in entries:
+                flat.append(entry.zxid)
+                flat.append(entry.kind)
+                flat.append(entry.payload)
+            self._entries, self._packed = entries, pack(flat)
+        return self._packed
 
 
-_ENTRY_KINDS = {int(kind): kind for kind in EntryKind}
+_ENTRY_KIND = {int(kind): kind for kind in EntryKind}.__getitem__
 
 
 def _entries(value: object) -> tuple[Entry, ...]:
     flat = _only(tuple, value)
-    zxids, kinds, payloads = flat[0::3], flat[1::3], flat[2::3]
-    if len(flat) % 3 or not _are(int, zxids) or not _are(int, kinds) or not _are(bytes, payloads):
+    if tuple(map(type, flat)) != (int, int, bytes) * (len(flat) // 3):
         raise TypeError("entries must be zxids, kinds and payloads")
-    return tuple(map(Entry, zxids, [_ENTRY_KINDS[kind] for kind in kinds], payloads))
+    return tuple(map(Entry, flat[0::3], map(_ENTRY_KIND, flat[1::3]), flat[2::3]))
 
 
 def _epoch_ends(value: object) -> EpochEnds:
@@ -174,9 +187,12 @@ def _zxid_or_none(value: object) -> Zxid | None:
     return None if value is None else Zxid(_only(int, value))
 
 
+_PLAIN: dict[object, type] = {
+    **dict.fromkeys((int, Epoch, ServerId, Zxid), int),
+    **{plain: plain for plain in (bool, str, bytes)},
+}
 _FIELD_READERS: dict[object, Callable[[object], Any]] = {
-    **{number: partial(_only, int) for number in (int, Epoch, ServerId, Zxid)},
-    **{plain: partial(_only, plain) for plain in (bool, str, bytes)},
+    **{declared: partial(_only, plain) for declared, plain in _PLAIN.items()},
     tuple[bytes, ...]: _several(bytes),
     tuple[ServerId, ...]: _several(int),
     tuple[SessionId, ...]: _several(int),
@@ -189,34 +205,47 @@ _FIELD_READERS: dict[object, Callable[[object], Any]] = {
 # ---- messages
 
 
-def _encoder(tag: int, kind: type[PeerMessage]) -> Callable[[Any], Sequence[object]]:
+def _encoder(tag: int, kind: type[PeerMessage], entries_packer: _EntriesPacker) -> Callable[[Any], bytes]:
     names = [field.name for field in fields(kind)]
     if "entries" not in names:
         take = attrgetter(*names, names[0])  # one name more than there are: attrgetter of one name gives no tuple
-        return lambda message: (tag, *take(message)[:-1])
+        return lambda message: pack((tag, *take(message)[:-1]))
     at = 1 + names.index("entries")
     take = attrgetter(*names)
+    begin = pack([tag, *names])[:1]  # an array's length, one byte as long as that is below 16
 
-    def with_entries(message: Any) -> Sequence[object]:
+    def with_entries(message: Any) -> bytes:
         array = [tag, *take(message)]
-        array[at] = _entries_to_fields(array[at])
-        return array
+        before, entries, behind = pack(array[:at]), entries_packer.pack(array[at]), pack(array[at + 1 :])
+        return b"".join((begin, before[1:], entries, behind[1:]))
 
     return with_entries
 
 
 def _decoder(kind: type[PeerMessage]) -> Callable[[Frame], PeerMessage]:
     hints = get_type_hints(kind)
-    readers = [_FIELD_READERS[hints[field.name]] for field in fields(kind)]
+    declared = [hints[field.name] for field in fields(kind)]
+    readers = [_FIELD_READERS[each] for each in declared]
+    usual = (int, *[_PLAIN.get(each, tuple) for each in declared])
+    not_plain = [(at, readers[at]) for at, each in enumerate(declared) if each not in _PLAIN]
+    make: Callable[..., PeerMessage] = kind
 
     def decode(frame: Frame) -> PeerMessage:
         try:
-            return kind(*[read(value) for read, value in zip(readers, frame[1:], strict=True)])
+            if tuple(map(type, frame)) == usual:  # else it is malformed, or a field of it is None
+                values = list(frame[1:])
+                for at, read in not_plain:
+                    values[at] = read(values[at])
+                return make(*values)
+            return make(*[read(value) for read, value in zip(readers, frame[1:], strict=True)])
         except (TypeError, ValueError, KeyError) as error:
             raise ProtocolError(f"malformed {kind.__name__}: {error}") from error
 
     return decode
 
 
-_ENCODERS: Mapping[type, Callable[[Any], Sequence[object]]] = {kind: _encoder(tag, kind) for tag, kind in _TAGS.items()}
+_entries_packer = _EntriesPacker()
+_ENCODERS: Mapping[type, Callable[[Any], bytes]] = {
+    kind: _encoder(tag, kind, _entries_packer) for tag, kind in _TAGS.items()
+}
 _DECODERS: Mapping[int, Callable[[Frame], PeerMessage]] = {tag: _decoder(kind) for tag, kind in _TAGS.items()}
