@@ -22,13 +22,13 @@ def test_writes_leave_in_order_of_arrival_and_are_counted_as_sent() -> None:
     outbox.writes.append((b"1", txn(1), client))
     outbox.writes.append((b"forwarded", None, None))
     outbox.writes.append((b"2", txn(2), client))
-    assert len(outbox) == 3
+    assert len(outbox.writes) == 3
     assert outbox.take() == [
         (b"1", txn(1), client),
         (b"forwarded", None, None),
         (b"2", txn(2), client),
     ]
-    assert (len(outbox), client.unsent, outbox.take()) == (0, 0, [])
+    assert (len(outbox.writes), client.unsent, outbox.take()) == (0, 0, [])
 
 
 def test_the_open_of_a_connection_that_is_gone_is_dropped_but_the_writes_of_a_session_are_not() -> None:

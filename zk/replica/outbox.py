@@ -12,10 +12,7 @@ class Outbox:
     """In order of arrival, which is the order in which each client's writes are applied."""
 
     def __init__(self) -> None:
-        self.writes: list[Outgoing] = []  # to be appended to, and always this very list
-
-    def __len__(self) -> int:
-        return len(self.writes)
+        self.writes: list[Outgoing] = []  # to be looked at and appended to, and always this very list
 
     def take(self) -> list[Outgoing]:
         """All writes that are still wanted, and an empty outbox."""

@@ -68,11 +68,12 @@ class ProposalSizes:
 
     def note(self, sizes: Sequence[int]) -> None:
         """These are the next ones."""
-        self.last, smallest, largest = sizes[-1], min(sizes), max(sizes)
-        if largest > self.largest:
-            self.largest = largest
-        if smallest < self.smallest or self.smallest < 0:
-            self.smallest = smallest
+        self.last = sizes[-1]
+        for size in set(sizes):  # mostly all are alike
+            if size > self.largest:
+                self.largest = size
+            if size < self.smallest or self.smallest < 0:
+                self.smallest = size
 
 
 def _in_frames(bodies: list[bytes]) -> Iterator[tuple[bytes, ...]]:
@@ -141,7 +142,7 @@ class Replica:
     @property
     def backlogged(self) -> bool:
         """Whether more writes wait for the leader than is good: the caller should leave clients unread for a while."""
-        return len(self._outbox) > self._config.limits.outstanding_requests_max
+        return len(self._outbox.writes) > self._config.limits.outstanding_requests_max
 
     def status(self) -> StatusReply:
         return StatusReply(
@@ -372,7 +373,7 @@ class Replica:
         if self._step_with is None:
             return  # what has gathered waits for a leader
         if self._clocks is not None:  # it leads
-            if self._outbox and self._may_propose:
+            if self._outbox.writes and self._may_propose:
                 self._propose()
             token = self._reads.ask()
             if token is not None:
@@ -389,7 +390,7 @@ class Replica:
             self.clients.heard.update(self._reads.askers(token))  # whoever was told before may lead no more
             self._tell_heard(leader, connection)  # first: an answered ping means that the leader has heard of it
             self._effects.append(SendPeer(leader, connection, ReadIndexAsk(token)))
-        if self._outbox:  # last: a write that is applied answers the pings in front of it
+        if self._outbox.writes:  # last: a write that is applied answers the pings in front of it
             for bodies in _in_frames([body for body, _, _ in self._outbox.take()]):
                 self._effects.append(SendPeer(leader, connection, Forward(bodies)))
 
@@ -397,7 +398,7 @@ class Replica:
     def _may_propose(self) -> bool:
         """A batch costs the same however small it is: while one is under way, a few writes wait for its end."""
         zab = self.engine
-        return zab.window_open and (zab.commit >= zab.last or len(self._outbox) >= WRITES_HELD_MAX)
+        return zab.window_open and (zab.commit >= zab.last or len(self._outbox.writes) >= WRITES_HELD_MAX)
 
     def _propose(self) -> None:
         """Give the gathered writes their time, and to the engine. Own clients' transactions ride along as tokens."""
@@ -469,7 +470,7 @@ class Replica:
             session = self.tree.sessions.get(session_id)
             if session is not None:
                 self.clients.propose(ExpireSession(session_id, session.generation))
-        if due and self._outbox:
+        if due and self._outbox.writes:
             self._propose()
             self._expiring_until = self.engine.last
 
