@@ -4,7 +4,10 @@ import pytest
 import typer
 from zkclient.errors import ConnectionLossError, LockLost, OperationTimeoutError, SessionExpiredError, TransactionFailed
 
+import zk
+from zk.build import COMPILED
 from zk.cli.exits import ExitCode, exit_code, report
+from zk.cli.main import main
 from zk.model import errors
 from zk.model.requests import Delete
 
@@ -49,3 +52,8 @@ def test_a_bad_argument_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> 
 def test_a_defect_of_ours_keeps_its_traceback() -> None:
     with pytest.raises(KeyError):
         report(KeyError("oops"))
+
+
+def test_the_version_says_which_build_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"zk {zk.__version__}, {'compiled' if COMPILED else 'pure Python'}\n"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from zk.build import COMPILED
 from zk.cli.campaign import numbers_text
 from zk.cli.main import main
 from zk.sim import Layer, Mode, Plan, Violation, coverage
@@ -136,6 +137,8 @@ def test_digests_of_the_same_seeds_are_the_same_and_those_of_others_are_not(caps
     assert said[0].splitlines()[0] != said[2].splitlines()[0]
 
 
+@pytest.mark.skipif(COMPILED, reason="bugs can't be planted into compiled code")
+@pytest.mark.skipif(COMPILED, reason="bugs can't be planted into compiled code")
 def test_a_campaign_that_never_met_what_it_is_to_prove_fails(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,5 +1,6 @@
 """Calls: from a client's values through the bytes into a server's values, or into a refusal."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
@@ -230,16 +231,18 @@ def test_a_client_does_not_send_what_would_close_its_connection() -> None:
 @pytest.mark.parametrize(
     "request_",
     [
-        GetData("/\ud800"),
-        SetData("/a", b"", 2**64),
-        SetData("/a", object()),  # type: ignore[arg-type]  # as a program without types may
-        Create("/a", b"", acl=("world:anyone",)),  # type: ignore[arg-type]  # the same
+        lambda: GetData("/\ud800"),
+        lambda: SetData("/a", b"", 2**64),
+        lambda: SetData("/a", object()),  # type: ignore[arg-type]  # as a program without types may
+        lambda: Create("/a", b"", acl=("world:anyone",)),  # type: ignore[arg-type]  # the same
     ],
 )
-def test_a_client_does_not_send_what_has_no_encoding(request_: GetData | SetData | Create) -> None:
+def test_a_client_does_not_send_what_has_no_encoding(request_: Callable[[], GetData | SetData | Create]) -> None:
     client, _ = connected()
-    with pytest.raises(BadArgumentsError, match="can't be sent"):
-        client.call(Call(1, request_))
+    with pytest.raises(
+        (BadArgumentsError, TypeError), match=r"can't be sent|object expected"
+    ):  # the latter if compiled
+        client.call(Call(1, request_()))
 
 
 # ---- hostile bytes

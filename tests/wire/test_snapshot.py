@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
+from zk.build import COMPILED
 from zk.model.acl import OPEN_ACL, Acl, Identity
 from zk.model.record import SessionId, Zxid
 from zk.model.replies import DONE
@@ -84,7 +85,16 @@ def test_answers_kept_for_resends_are_spread_over_chunks_too() -> None:
     assert load(made) == state
 
 
-def test_equal_figures_and_acls_share_their_memory_when_loaded() -> None:
+def test_equal_acls_share_their_memory_when_loaded() -> None:
+    loaded = list(load(chunks(image(3), 2)).znodes.values())
+    assert all(node.acl is loaded[0].acl for node in loaded)
+    open_node = znode(1)
+    open_node.acl = OPEN_ACL
+    assert load(chunks(Image(Zxid(1), 0, {"/": open_node}, {}, 0))).znodes["/"].acl is OPEN_ACL
+
+
+@pytest.mark.skipif(COMPILED, reason="compiled code keeps whole numbers without objects")
+def test_equal_figures_share_their_memory_when_loaded() -> None:
     loaded = list(load(chunks(image(3), 2)).znodes.values())
     for node in loaded:
         assert node.czxid is node.mzxid
@@ -92,10 +102,6 @@ def test_equal_figures_and_acls_share_their_memory_when_loaded() -> None:
         assert node.ctime is node.mtime
         assert node.ctime is loaded[0].ctime
         assert node.owner is loaded[0].owner
-        assert node.acl is loaded[0].acl
-    open_node = znode(1)
-    open_node.acl = OPEN_ACL
-    assert load(chunks(Image(Zxid(1), 0, {"/": open_node}, {}, 0))).znodes["/"].acl is OPEN_ACL
 
 
 def test_the_bytes_of_a_snapshot_stay_what_they_are() -> None:

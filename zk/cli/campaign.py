@@ -14,6 +14,7 @@ from pathlib import Path
 
 import typer
 
+from zk.build import COMPILED
 from zk.cli.exits import ExitCode
 from zk.cli.output import Format, Printer
 from zk.model.record import record
@@ -118,6 +119,8 @@ def _find(name: str) -> PlantRef:
     folder = _folder()
     if name not in load_plants(folder):
         raise typer.BadParameter(f"{folder} has no plant {name!r}: zk sim --list-plants lists them")
+    if COMPILED:
+        raise typer.BadParameter("bugs can't be planted into compiled code: run zk sim where it is pure Python")
     return PlantRef(folder, name)
 
 

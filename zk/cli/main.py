@@ -14,6 +14,7 @@ import typer
 from typer.main import get_command
 
 import zk
+from zk.build import COMPILED
 from zk.cli import serving
 from zk.cli.console import AuthOption, DirectConsole, ServerOption
 from zk.cli.exits import report
@@ -23,13 +24,13 @@ from zk.cli.verbs import VERBS
 
 def _version(wanted: bool) -> None:
     if wanted:
-        print(f"zk {zk.__version__}")
+        print(f"zk {zk.__version__}, {'compiled' if COMPILED else 'pure Python'}")
         raise typer.Exit
 
 
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", is_eager=True, callback=_version, help="Show the version.")
+        bool, typer.Option("--version", is_eager=True, callback=_version, help="Show the version and the build.")
     ] = False,
 ) -> None:
     """A coordination service: znodes, sessions, watches, locks, elections.
