@@ -102,6 +102,5 @@ def test_twenty_times_all_servers_killed_under_load_and_nothing_acknowledged_is_
             ensemble.start()
             ensemble.wait_until_serving()
             anyio.run(check, ensemble, books)
-        statuses = [server.status() for server in ensemble.servers]
+        ensemble.wait_until_agreed()  # the end of the last session may still be under way
     assert len(books.acknowledged) > ROUNDS
-    assert len({(status.zxid, status.digest) for status in statuses}) == 1
