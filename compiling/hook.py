@@ -38,7 +38,7 @@ LEFT_OUT = frozenset(
     {
         *("model/data", "model/errors"),  # they derive from bytes, and from two exceptions: mypyc can't
         "model/record",  # it declares records for those who are not compiled
-        *("wire/sasl", "wire/snapshot", "wire/zookeeper/words", "wire/zookeeper/client"),  # seldom used
+        *("wire/sasl", "wire/zookeeper/words", "wire/zookeeper/client"),  # seldom used
     }
 )
 DERIVED_FROM = {

@@ -29,7 +29,7 @@ from zk.wire.native.handshake import (
     encode_server_hello,
     raise_farewell,
 )
-from zk.wire.native.operations import INT63_MAX, WRITES, OperationDecoder, operation_fields
+from zk.wire.native.operations import WRITES, OperationDecoder, operation_fields
 from zk.wire.native.replies import FAREWELL_XID, decode_item, encode_farewell, encode_items, reply_bytes_max
 from zk.wire.packing import pack
 
@@ -90,11 +90,11 @@ class ServerConnection:
             if len(frame) < 3:
                 raise MarshallingError("", "a call must be [xid, level, operation, field, …]")
             xid, level, op = frame[0], frame[1], frame[2]
-            if type(xid) is not int or not 0 <= xid <= INT63_MAX:
+            if type(xid) is not int or xid >> 63:  # compiled code compares with no number of 63 bits cheaply
                 raise MarshallingError("", "a call's xid must be an integer from 0 to 2**63 - 1")
             try:
                 request = self._operations.request(op, frame[3:])
-                if type(level) is not int or not -1 <= level <= INT63_MAX:
+                if type(level) is not int or (level >> 63 and level != LINEARIZABLE):
                     raise MarshallingError("", "a call's level must be an integer from -1 to 2**63 - 1")
                 if level == 0:
                     calls.append(Call(xid, request))

@@ -388,7 +388,7 @@ class OperationDecoder:
             data = self._data(path, data)
         if type(mode) is not int or mode not in _MODES:
             mode = _number("mode", mode, min(_MODES), max(_MODES))
-        if type(ttl_ms) is not int or not INT64_MIN <= ttl_ms <= INT63_MAX:
+        if type(ttl_ms) is not int or ttl_ms >> 63 not in (0, -1):
             ttl_ms = _number("ttl_ms", ttl_ms, INT64_MIN)
         return Create(path, data, OPEN_ACL if acl is None else self._acl(path, acl), _MODES[mode], ttl_ms)
 
