@@ -551,7 +551,7 @@ class Clients:
         return session is not None and permitted(acl, _READ, session.identities)
 
     def _answer_write(self, client: Client, txn: Txn, applied: Applied) -> None:
-        if isinstance(applied.body, SessionMovedError):
+        if type(applied.body) is SessionMovedError:
             self._close(client, "an earlier write of this connection was lost: attach again and resend")
             return
         pending = client.writes.popleft()
@@ -599,12 +599,13 @@ class Clients:
             self._answer(client, pending.call.xid, body, pending.zxid or self.applied)
 
     def _answer(self, client: Client, xid: int, body: Body | APIError, zxid: Zxid) -> None:
+        if not client.items:  # else it is there already
+            self._touched[client.connection] = client
         client.items.append(Reply(xid, zxid, body))
-        self._touched[client.connection] = client
         if client.later:
             client.items += client.later
             client.later.clear()
-        if isinstance(body, AuthFailedError):
+        if type(body) is AuthFailedError:
             self._close(client, str(body))
 
     # ---- what is answered without the log
