@@ -177,7 +177,6 @@ class Clients:
         client = self._by_connection.get(connection)
         if client is None:
             return  # closed in this very round
-        self._touched[connection] = client
         if client.session_id:
             self.heard.add(client.session_id)
         for call in calls:
@@ -298,7 +297,7 @@ class Clients:
         elif client.nonce:
             client.early.append(call)
         elif type(request) is GetStatus:
-            client.items.append(Reply(call.xid, self.applied, self._status()))
+            self._answer(client, call.xid, self._status(), self.applied)
         elif type(request) is Connect:
             self._attach(client, call, request)
         else:
