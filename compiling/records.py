@@ -13,9 +13,19 @@ from dataclasses import dataclass
 RECORD = ast.parse("dataclass(slots=True, unsafe_hash=True)", mode="eval").body
 """What `@record` stands for: see zk/model/record.py."""
 
+VALUES = frozenset(
+    {
+        *("int", "float", "bool", "str", "bytes", "None", "tuple", "frozenset"),
+        *("Zxid", "Epoch", "ServerId", "SessionId", "ConnectionId", "EntryKind", "EventType", "CreateMode"),
+        *("Stat", "Acl", "Identity", "Entry", "Operation", "Write"),
+    }
+)
+"""Types of what is made of others of them that were there before, and so is in no cycle of references."""
+
 ACYCLIC = "@mypyc_attr(acyclic=True)"
-"""A value is made of others that were there before, so it is in no cycle of references: the garbage collector, which
-keeps a server silent while it looks through all that is new, need not know of it."""
+"""What holds nothing but such values: the garbage collector, which keeps a server silent while it looks through all
+that is new, need not know of it. Of all else it must: an error, for one, refers to its traceback, that to the variables
+of who raised it, and one of these may be the reply with the error."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +39,13 @@ class Field:
 
     def is_in(self, what: str) -> bool:
         return self.options.get(what) != "False"
+
+    @property
+    def types(self) -> set[str]:
+        """The names in its type."""
+        nodes = list(ast.walk(ast.parse(self.type, mode="eval")))
+        quoted = {str(node.value) for node in nodes if isinstance(node, ast.Constant) and node.value not in (None, ...)}
+        return {node.id for node in nodes if isinstance(node, ast.Name)} | quoted
 
     @property
     def parameter(self) -> str:
@@ -79,7 +96,7 @@ def _declaration(cls: ast.ClassDef) -> ast.Call | None:
 
 
 def _write_out(lines: list[str], cls: ast.ClassDef) -> None:
-    """Put the methods where the fields were declared, and the compiler's decorator in the place of the other."""
+    """Put the methods where the fields were declared, and what the compiler is told in the place of the decorator."""
     declaration = _declaration(cls)
     if cls.bases or len(cls.decorator_list) != 1 or declaration is None:
         raise ValueError(f"{cls.name}, line {cls.lineno}: a record has no base and no other decorator")
@@ -104,7 +121,8 @@ def _write_out(lines: list[str], cls: ast.ClassDef) -> None:
     else:
         lines[end:end] = written
     decorator = cls.decorator_list[0]
-    lines[decorator.lineno - 1 : decorator.end_lineno] = [ACYCLIC]
+    acyclic = all(field.types <= VALUES for field in fields)
+    lines[decorator.lineno - 1 : decorator.end_lineno] = [ACYCLIC] if acyclic else []
 
 
 def _fields(cls: ast.ClassDef) -> list[Field]:

@@ -5,12 +5,14 @@ import sys
 from contextlib import chdir
 from copy import copy
 from dataclasses import fields, is_dataclass, replace
+from gc import collect
 from importlib import import_module
 from pathlib import Path
 from pkgutil import walk_packages
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import ANY
+from weakref import ref
 
 import pytest
 
@@ -65,6 +67,11 @@ class Bud:
 @dataclass(slots=True)
 class Twig:
     leaves: list[Leaf] = field(default_factory=list)
+
+
+@record
+class Fall:
+    why: Exception
 
 
 class Fruit(NamedTuple):
@@ -148,6 +155,18 @@ def test_what_a_factory_makes_is_made_anew_each_time(sample: Any) -> None:
     one, other = sample.Twig(), sample.Twig()
     one.leaves.append(sample.Bud())
     assert (len(one.leaves), other.leaves) == (1, [])
+
+
+def test_a_record_in_a_cycle_is_collected(sample: Any) -> None:
+    class StormError(Exception):
+        pass
+
+    storm = StormError()
+    storm.args = (sample.Fall(storm),)
+    gone = ref(storm)
+    del storm
+    collect()
+    assert gone() is None
 
 
 def test_constants_are_final_and_nothing_else_is() -> None:
