@@ -15,10 +15,13 @@ MALFORMED = (ValueError, msgpack.UnpackException)
 pack: Callable[[object], bytes] = msgpack.Packer().pack
 """Encode one value. Int subclasses count as ints. OverflowError above 64 bits, UnicodeEncodeError at surrogates."""
 
-unpack: Callable[[bytes], object] = partial(msgpack.unpackb, use_list=False, max_map_len=0, max_ext_len=0)
-"""Decode exactly one value; arrays become tuples. Raises MALFORMED."""
-
 _Unpacker = partial(msgpack.Unpacker, use_list=False, max_buffer_size=0, max_map_len=0, max_ext_len=0)
+
+
+def unpack(data: bytes) -> object:
+    """Decode exactly one value; arrays become tuples. Raises MALFORMED."""
+    value: object = msgpack.unpackb(data, use_list=False, max_map_len=0, max_ext_len=0)
+    return value
 
 
 class Walker(Protocol):

@@ -6,6 +6,7 @@ bytes then go to the disk, to the peers and to apply. Clients' operations look a
 """
 
 from collections.abc import Callable
+from struct import Struct
 from sys import maxsize
 from typing import Any
 
@@ -28,7 +29,8 @@ from zk.model.requests import (
 from zk.wire.native.operations import ENCODERS, Fields, OperationDecoder, create_fields, set_data_fields
 from zk.wire.packing import MALFORMED, pack, unpack
 
-STAMP_BYTES = 8
+_STAMP = Struct(">Q")
+STAMP_BYTES = _STAMP.size
 
 _OPEN_SESSION = 120
 _ATTACH_SESSION = 121
@@ -60,19 +62,21 @@ def encode_body(txn: Txn) -> bytes:
 
 def stamp(time_ms: int, body: bytes) -> bytes:
     """The payload for the log: `body` at the leader's time."""
-    return time_ms.to_bytes(STAMP_BYTES, "big") + body
+    return _STAMP.pack(time_ms) + body
 
 
 def decode(payload: bytes) -> Txn:
     """The transaction that `payload` carries. Raises MarshallingError if it carries none."""
     try:
         body: Any = unpack(payload[STAMP_BYTES:])  # taking it apart checks its shape, the decoder checks the fields
-        session_id, generation, n, xid, floor, op, *fields = body
+        session_id, generation, n, xid, floor, op = body[:6]
+        fields = body[6:]
         build = _SERVER_WRITES.get(op)
         request: Write = build(*fields) if build is not None else _UNLIMITED.write(op, fields)
     except (APIError, TypeError, *MALFORMED) as error:
         raise MarshallingError("", f"not a transaction: {error}") from error
-    return Txn(int.from_bytes(payload[:STAMP_BYTES], "big"), session_id, generation, n, xid, floor, request)
+    (time_ms,) = _STAMP.unpack_from(payload)
+    return Txn(time_ms, session_id, generation, n, xid, floor, request)
 
 
 # ---- the writes that only servers make
