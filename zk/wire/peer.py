@@ -146,14 +146,15 @@ class _EntriesPacker:
         return self._packed
 
 
-_ENTRY_KIND = {int(kind): kind for kind in EntryKind}.__getitem__
+_ENTRY_KINDS = {int(kind): kind for kind in EntryKind}
 
 
 def _entries(value: object) -> tuple[Entry, ...]:
     flat = _only(tuple, value)
     if tuple(map(type, flat)) != (int, int, bytes) * (len(flat) // 3):
         raise TypeError("entries must be zxids, kinds and payloads")
-    return tuple(map(Entry, flat[0::3], map(_ENTRY_KIND, flat[1::3]), flat[2::3]))
+    parts = zip(flat[0::3], flat[1::3], flat[2::3], strict=True)
+    return tuple([Entry(zxid, _ENTRY_KINDS[kind], payload) for zxid, kind, payload in parts])
 
 
 def _epoch_ends(value: object) -> EpochEnds:
