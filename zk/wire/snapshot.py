@@ -222,10 +222,11 @@ class _Loader:
             raise SnapshotError(f"the snapshot's {number} chunks hold {found} {names} instead of {expected}")
         return image
 
-    def _begin(self, version: int, zxid: Zxid, time_ms: int, znodes_sum: bytes, *counts: int) -> None:
+    def _begin(self, version: int, *about: Any) -> None:
         if version != FORMAT:
             raise ValueError(f"format {version} is unknown; this version reads format {FORMAT}")
-        self._head = (zxid, time_ms, int.from_bytes(znodes_sum, "big"), counts)
+        zxid, time_ms, znodes_sum, *counts = about
+        self._head = (zxid, time_ms, int.from_bytes(znodes_sum, "big"), tuple(counts))
 
     def _add_znodes(self, into: dict[str, Znode], acl_of: Any, acls: Any, paths: Any, *columns: Any) -> None:
         if {len(acl_of), len(paths)} != {len(column) for column in columns} or len(columns) != 13:
