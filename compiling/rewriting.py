@@ -59,6 +59,9 @@ def _final(source: str) -> str:
             case ast.AnnAssign(ast.Name(name), annotation, ast.expr()) if name in constants:
                 declared = ast.get_source_segment(source, annotation) or ""
                 line = line.replace(f"{name}: {declared}", f"{name}: Final[{declared}]", 1)
+                if isinstance(statement.value, ast.Tuple):  # else there would be two objects, one for outside
+                    literal = ast.get_source_segment(source, statement.value) or ""
+                    line = line.replace(f" = {literal}", f" = tuple([{literal[1:-1]}])")
         lines[statement.lineno - 1] = line
     return "\n".join(lines)
 

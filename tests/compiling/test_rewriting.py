@@ -35,6 +35,7 @@ T = TypeVar("T")
 Size = int | float
 GREEN = "green"
 LIMIT: int = 3
+LIMITS: tuple[int, ...] = (LIMIT,)
 count = 0
 twice = 1
 twice = 2
@@ -78,6 +79,10 @@ class Fruit(NamedTuple):
     """Its figures."""
 
     weight: int
+
+
+def limits() -> tuple[int, ...]:
+    return LIMITS
 
 
 class Tree:
@@ -155,6 +160,11 @@ def test_what_a_factory_makes_is_made_anew_each_time(sample: Any) -> None:
     one, other = sample.Twig(), sample.Twig()
     one.leaves.append(sample.Bud())
     assert (len(one.leaves), other.leaves) == (1, [])
+
+
+def test_a_constant_is_the_same_object_inside_and_outside(sample: Any) -> None:
+    assert sample.LIMITS == (3,)
+    assert sample.limits() is sample.LIMITS
 
 
 def test_a_record_in_a_cycle_is_collected(sample: Any) -> None:
