@@ -2,8 +2,11 @@
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from zk.model.acl import Acl, Identity
 from zk.model.errors import (
+    APIError,
     AuthFailedError,
     MarshallingError,
     NoAuthError,
@@ -11,12 +14,16 @@ from zk.model.errors import (
     ThrottledError,
     UnimplementedError,
 )
+from zk.model.events import WatcherType, WatchMode
 from zk.model.limits import Limits
 from zk.model.peering import ReadIndexAsk
 from zk.model.record import SessionId
-from zk.model.replies import DONE, ConnectReply, Created, IdentitiesReply, Reply, StatReply, StatusReply
+from zk.model.replies import DONE, ConnectReply, Created, IdentitiesReply, MultiReply, Reply, StatReply, StatusReply
 from zk.model.requests import (
     AddAuth,
+    AddWatch,
+    Check,
+    ClientRequest,
     CloseSession,
     Connect,
     Create,
@@ -24,7 +31,10 @@ from zk.model.requests import (
     GetData,
     GetStatus,
     Malformed,
+    Multi,
+    MultiRead,
     Ping,
+    RemoveWatches,
     SetData,
     WhoAmI,
 )
@@ -220,3 +230,23 @@ def test_identities_given_before_count_for_what_comes_behind_them_in_the_pipelin
     one.settle()
     assert isinstance(ann.answer_to(read), Znode)
     assert isinstance(other.ask(GetData("/mine")), NoAuthError)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        GetData("/missing"),
+        GetData("missing", watch=True),
+        SetData("/missing", b""),
+        Multi((Check("/missing"),)),
+        MultiRead((GetData("/missing"),)),
+        AddWatch("missing", WatchMode.RECURSIVE),
+        RemoveWatches("/missing", WatcherType.ANY),
+        AddAuth("unknown", b""),
+    ],
+)
+def test_a_refusal_holds_nothing_of_what_was_on_the_stack(one: "Cluster", request_: ClientRequest) -> None:
+    body = one.connect().open().ask(request_)
+    error = body.results[0] if isinstance(body, MultiReply) else body
+    assert isinstance(error, APIError)
+    assert (error.__traceback__, error.__cause__, error.__context__) == (None, None, None)

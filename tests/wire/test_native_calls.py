@@ -201,6 +201,15 @@ def test_a_refusal_keeps_its_place_among_the_calls() -> None:
     assert server.receive(stream) == [Call(1, Ping()), Call(2, refusal), Call(3, Ping())]
 
 
+@pytest.mark.parametrize("frame", [(2, 0, 999), (2, 0, 5, "/a"), (2, 0, 5, 1, b"", -1), (2, -2, 11)])
+def test_a_refusal_holds_nothing_of_what_was_on_the_stack(frame: tuple[object, ...]) -> None:
+    _, server = connected()
+    (call,) = server.receive(pack(frame))
+    assert isinstance(call.request, Malformed)
+    error = call.request.error
+    assert (error.__traceback__, error.__cause__, error.__context__) == (None, None, None)
+
+
 # ---- what can't be answered
 
 

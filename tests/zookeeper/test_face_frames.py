@@ -119,6 +119,8 @@ def refused(op: int, *fields: bytes, limits: Limits = DEFAULT_LIMITS) -> type[AP
     """With what a request is refused that is framed well."""
     malformed = asked(op, *fields, limits=limits)
     assert isinstance(malformed, Malformed)
+    error = malformed.error
+    assert (error.__traceback__, error.__cause__, error.__context__) == (None, None, None)
     return type(malformed.error)
 
 

@@ -4,7 +4,7 @@ They are raised where they are found, travel as results, and are raised again by
 """
 
 from enum import IntEnum
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class Code(IntEnum):
@@ -56,6 +56,12 @@ class APIError(ZKError):
         self.path = path
         self.hint = hint or self.default_hint
         super().__init__(path, self.hint)
+
+    def without_traceback(self) -> Self:
+        """Itself, when it has become an answer. That must not keep what was on the stack: among it may be the answer
+        itself, a cycle of references which only the garbage collector would find."""
+        self.__cause__ = self.__context__ = None
+        return self.with_traceback(None)
 
     def __str__(self) -> str:
         where = f"{self.path} " if self.path else ""

@@ -251,7 +251,7 @@ class Clients:
         try:
             identities = proved_by(request, client.identities, self._config.super_digest)
         except AuthFailedError as error:
-            self._queue_answer(client, call, error)
+            self._queue_answer(client, call, error.without_traceback())
             return
         self._identify(client, call, identities, DONE)
 
@@ -267,7 +267,7 @@ class Clients:
             try:
                 proved = client.sasl.accept(request.token)
             except AuthFailedError as error:
-                self._queue_answer(client, call, error)
+                self._queue_answer(client, call, error.without_traceback())
             else:
                 self._identify(client, call, (Identity("sasl", proved.user),), SaslReply(proved.token))
 
@@ -281,7 +281,7 @@ class Clients:
             try:
                 client.session.identities = with_added(client.session.identities, identities)
             except BadArgumentsError as error:
-                self._queue_answer(client, call, error)
+                self._queue_answer(client, call, error.without_traceback())
             else:
                 self._queue_answer(client, call, done)
 
@@ -320,7 +320,7 @@ class Clients:
                 check_served(call, self.applied)
                 body = self._execute(client, request)
             except NotReadOnlyError as error:
-                body = error
+                body = error.without_traceback()
             self._answer(client, call.xid, body, self.applied)
 
     def _refuse(self, client: Client, xid: int, error: APIError) -> None:
@@ -387,7 +387,7 @@ class Clients:
                 request, known, client.identities, self._new_session(), timeout_ms, self.applied
             )
         except APIError as error:
-            self._refuse(client, xid, error)
+            self._refuse(client, xid, error.without_traceback())
             return
         client.session = session
         client.heard_ms = self.now_ms
@@ -616,12 +616,12 @@ class Clients:
             assert client.session is not None
             outcome = self.tree.read(request, client.session.id, client.session.identities)
         except APIError as error:
-            outcome = error
+            outcome = error.without_traceback()
         if isinstance(request, _WATCHING_READS) and request.watch:
             try:
                 self.watches.add_for_read(client.connection, request, outcome)
             except APIError as error:
-                return error
+                return error.without_traceback()
         return outcome
 
     def _execute(self, client: Client, request: ClientRequest) -> Body | APIError:
@@ -657,7 +657,7 @@ class Clients:
                 case _:
                     raise AssertionError(f"{request!r} is a write")
         except APIError as error:
-            return error
+            return error.without_traceback()
 
     def _add_watch(self, client: Client, request: AddWatch) -> None:
         """Set the watch; behind the answer follow the changes since request.since, or RESYNC where they are not

@@ -164,5 +164,5 @@ def _multi_read(store: Store, request: MultiRead, session_id: SessionId, identit
         try:
             results.append(read(store, operation, session_id, identities))
         except APIError as error:
-            results.append(error)
+            results.append(error.without_traceback())
     return MultiReply(tuple(results))

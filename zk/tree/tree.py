@@ -153,7 +153,7 @@ class Tree:
             else:
                 body = _CLIENT_WRITES[type(request)](store, request, session)
         except APIError as error:
-            body = error.with_traceback(None)  # it is kept, and must not keep what was on the stack
+            body = error.without_traceback()
         if store.quotas.unwritten:
             store.write_quota_stats()
         if xid > 0:
@@ -169,7 +169,7 @@ class Tree:
         try:
             body = _SERVER_WRITES[type(txn.request)](store, txn.request)
         except APIError as error:
-            body = error.with_traceback(None)
+            body = error.without_traceback()
         if store.quotas.unwritten:
             store.write_quota_stats()
         return Applied(zxid, body, store.changes, store.closed, store.over_quota)
@@ -254,7 +254,7 @@ def _refusal_without_session(txn: Txn) -> APIError:
         try:
             writes.check_kind(txn.request)  # comes before the session in the documented order of checks
         except APIError as error:
-            return error.with_traceback(None)
+            return error.without_traceback()
     return SessionExpiredError()
 
 

@@ -290,7 +290,9 @@ def multi(store: Store, request: Multi, session: Session) -> MultiReply:
             store.changes.clear()
             store.over_quota = ()
             behind = len(request.operations) - len(results) - 1
-            return MultiReply((*[DONE] * len(results), error, *[RuntimeInconsistencyError()] * behind))
+            return MultiReply(
+                (*[DONE] * len(results), error.without_traceback(), *[RuntimeInconsistencyError()] * behind)
+            )
     store.close_journal(undo=False)
     return MultiReply(tuple(results))
 

@@ -107,7 +107,7 @@ class ServerConnection:
                 else:
                     calls.append(Call(xid, request, 0, Zxid(level)))
             except APIError as error:
-                calls.append(Call(xid, Malformed(error)))
+                calls.append(Call(xid, Malformed(error.without_traceback())))
         return calls
 
     def greeting(self) -> bytes:

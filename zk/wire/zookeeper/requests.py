@@ -159,7 +159,7 @@ class RequestDecoder:
         try:
             asked = Call(0, decode(reader)), encode
         except APIError as error:
-            return [(Call(0, Malformed(error)), encode)]
+            return [(Call(0, Malformed(error.without_traceback())), encode)]
         if op in _CACHED and len(body) <= CACHED_BYTES_MAX:
             if len(self.cache) >= CACHED_REQUESTS_MAX:
                 self.cache.clear()
@@ -174,7 +174,7 @@ class RequestDecoder:
         try:
             return decode(reader)
         except APIError as error:
-            return [(Call(0, Malformed(error)), replies.refusal)]
+            return [(Call(0, Malformed(error.without_traceback())), replies.refusal)]
 
     # ---- fields
 
@@ -310,7 +310,7 @@ class RequestDecoder:
                 operations.append(operation)
                 kind = _type_of_result(op, operation)
             except BadArgumentsError as error:
-                refused = refused or (len(types), error)
+                refused = refused or (len(types), error.without_traceback())
             types.append(kind)
         self._check_operations(len(types))
         if refused is not None:
