@@ -47,7 +47,7 @@ LEADER_TIMEOUT_MS = 500
 """Among servers; a broken connection is noticed at once. On a machine whose processors are all busy a server may wait
 for one for so long that a ping takes a quarter of a second, and to change the leader then makes it only worse."""
 FOLLOWER_TIMEOUT_MS = 700
-FREEZE_INTERVAL_MS = 1_000  # the shorter, the less there is to look through, during which a server is silent
+FREEZE_INTERVAL_MS = 100  # the shorter, the less there is to look through, during which a server is silent
 GC_THRESHOLDS = (50_000, 20, 1_000)  # a full collection practically never: see _freeze_steadily
 # The steps of stopping; with the log's they stay below the two seconds that an operator is promised.
 ANSWER_MS = 400  # for calls under way
