@@ -13,7 +13,7 @@ DELIVERED_PER_STEP_MAX = 4_096
 """So many entries are handed up at once: to apply a long history must not keep a server from its heartbeats."""
 
 ALONE_HISTORY_BYTES_MAX = MIB
-"""A server alone keeps no more of the history in memory: nobody could need it."""
+"""Of the history, the only voter keeps no more in memory: nobody could need it."""
 
 
 @record
@@ -34,6 +34,6 @@ class ZabConfig:
     proposal_bytes_max: int = 256 * KIB
     sync_frames_max: int = 4  # frames of a synchronisation under way
     in_flight_bytes_max: int = 8 * MIB  # sent to a follower and not acknowledged; beyond it its stream is dropped
-    history_entries_max: int = 120_000  # kept in memory for DIFF; none of it if there is only one voter
+    history_entries_max: int = 120_000  # kept in memory for DIFF, if there is more than one voter
     history_bytes_max: int = 64 * MIB
     initial_counter: int = 0  # tests start an epoch's transactions behind it
