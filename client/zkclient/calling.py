@@ -7,9 +7,10 @@ from typing import Protocol
 import anyio
 
 from zk.model.errors import APIError
+from zk.model.record import Zxid
 from zk.model.replies import Reply
 from zk.model.requests import ClientRequest
-from zkclient.calls import Orphaned, Outcome, Pending
+from zkclient.calls import ANYTHING, Orphaned, Outcome, Pending
 from zkclient.watchers import Notified
 
 
@@ -54,7 +55,7 @@ class Caller(ABC):
         request: ClientRequest,
         deadline: float,
         *,
-        at_least: int = 0,
+        at_least: Zxid = ANYTHING,
         linearizable: bool = False,
         watch: Notified | None = None,
         orphaned: Orphaned | None = None,

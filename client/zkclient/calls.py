@@ -43,6 +43,10 @@ Then = Callable[[Reply], None]
 Orphaned = Callable[[Reply], ClientRequest | None]
 
 
+ANYTHING = Zxid(0)
+"""What a read that asks for nothing newer is content with."""
+
+
 class Pending:
     """One unanswered call."""
 
@@ -63,21 +67,37 @@ class Pending:
         "xid",
     )
 
-    def __init__(self, xid: int, request: ClientRequest, settle: Settle | None) -> None:
-        self.xid: int = xid
+    def __init__(
+        self,
+        request: ClientRequest,
+        settle: Settle | None,
+        deadline_ms: float = inf,
+        at_least: Zxid = ANYTHING,
+        linearizable: bool = False,
+        watch: Notified | None = None,
+        orphaned: Orphaned | None = None,
+        insistent: bool = False,
+    ) -> None:
+        self.xid: int = 0  # none yet
         self.request: ClientRequest = request
         self.settle: Settle | None = settle  # who waits for the outcome; None: nobody (any more)
         self.write: bool = type(request) in WRITES
         self.internal: bool = False  # the machine's own: belongs to one connection, and is never sent again
-        self.insistent: bool = False  # a refusal for the moment is no outcome: it is made again
+        self.insistent: bool = insistent  # a refusal for the moment is no outcome: it is made again
         self.sent: bool = False  # at least once
-        self.deadline_ms: float = inf
-        self.at_least: Zxid = Zxid(0)
-        self.linearizable: bool = False
+        self.deadline_ms: float = deadline_ms
+        self.at_least: Zxid = at_least
+        self.linearizable: bool = linearizable
         self.losses: int = 0  # how often the session had been lost when the call was made
         self.then: Then | None = None  # what the machine does with the answer
-        self.watch: Notified | None = None  # who is to be told of the change that the read watches for
-        self.orphaned: Orphaned | None = None  # what undoes the call if it is answered when nobody waits any more
+        self.watch: Notified | None = watch  # who is to be told of the change that the read watches for
+        self.orphaned: Orphaned | None = orphaned  # what undoes it if it is answered when nobody waits any more
+
+    def refuse(self, error: Exception) -> None:
+        """It comes to nothing: tell who waits."""
+        settle, self.settle = self.settle, None
+        if settle is not None:
+            settle(error)
 
 
 class Calls:
@@ -86,57 +106,57 @@ class Calls:
     def __init__(self, in_flight_max: int) -> None:
         self._in_flight_max = in_flight_max
         self._xid = 0
-        self._unsent: deque[Pending] = deque()
+        self.unsent: deque[Pending] = deque()  # what waits to be sent
         self._held: deque[Pending] = deque()  # older than these, but not for the present server
         self._in_flight: deque[Pending] = deque()  # in the order of sending, which is that of the answers
         self._writes: deque[Pending] = deque()  # the session's writes among them
         self.earliest_deadline_ms: float = inf  # no deadline is before
 
     def __len__(self) -> int:
-        return len(self._held) + len(self._unsent) + len(self._in_flight)
+        return len(self._held) + len(self.unsent) + len(self._in_flight)
 
     def __iter__(self) -> Iterator[Pending]:
         yield from self._held
         yield from self._in_flight
-        yield from self._unsent
+        yield from self.unsent
 
-    def new(self, request: ClientRequest, settle: Settle | None, deadline_ms: float) -> Pending:
-        """A call with the next xid; in no queue yet."""
-        self._xid += 1
-        if deadline_ms < self.earliest_deadline_ms:
-            self.earliest_deadline_ms = deadline_ms
-        pending = Pending(self._xid, request, settle)
-        pending.deadline_ms = deadline_ms
-        return pending
+    def number(self, pending: Pending) -> None:
+        """Give it the next xid; it is in no queue yet."""
+        self._xid = pending.xid = self._xid + 1
+        if pending.deadline_ms < self.earliest_deadline_ms:
+            self.earliest_deadline_ms = pending.deadline_ms
 
     # ---- sending
 
     @property
     def may_send_new(self) -> bool:
         """Whether a new call may be sent at once: nothing waits before it, and there is room."""
-        return not self._unsent and len(self._in_flight) < self._in_flight_max
+        return not self.unsent and len(self._in_flight) < self._in_flight_max
 
     def wait(self, pending: Pending) -> None:
         """Queue it to be sent later."""
-        self._unsent.append(pending)
+        self.unsent.append(pending)
 
     def hold_sent_writes(self) -> None:
         """Until the connection is lost: the present server knows nothing of what was sent before, and must not refuse
         it."""
-        self._held = deque(p for p in self._unsent if p.write and p.sent)
-        self._unsent = deque(p for p in self._unsent if not (p.write and p.sent))
+        self._held = deque(p for p in self.unsent if p.write and p.sent)
+        self.unsent = deque(p for p in self.unsent if not (p.write and p.sent))
 
     def next_to_send(self) -> Pending | None:
         """Take the oldest call that waits, if there is room for it."""
-        if self._unsent and len(self._in_flight) < self._in_flight_max:
-            return self._unsent.popleft()
+        if self.unsent and len(self._in_flight) < self._in_flight_max:
+            return self.unsent.popleft()
         return None
 
     def as_sent(self, pending: Pending) -> Call:
         """The call as it is to be sent. A write tells its floor: every answer to a write below it has come."""
         floor = 0
         if pending.write and not pending.internal:
-            floor = self._writes[0].xid if self._writes else pending.xid
+            try:
+                floor = self._writes[0].xid
+            except IndexError:  # also if the last one was answered just now, in another thread: see Gate
+                floor = pending.xid
         return Call(pending.xid, pending.request, floor, pending.at_least, pending.linearizable)
 
     def sent(self, pending: Pending) -> None:
@@ -178,7 +198,7 @@ class Calls:
         """Nobody waits for it any more. What was sent can't be called back; what was not, is withdrawn."""
         pending.settle = None
         if not pending.sent:
-            self._unsent.remove(pending)
+            self.unsent.remove(pending)
 
     def end_overdue(self, now_ms: float) -> list[tuple[Pending, Settle]]:
         """Abandon the calls whose deadline has passed; with each, who has waited for it."""
@@ -194,7 +214,7 @@ class Calls:
     def connection_lost(self) -> None:
         """Everything on its way that still matters is to be sent again, in its old order and under its old xid."""
         again = [p for p in self._in_flight if not p.internal and (p.write or p.settle is not None)]
-        self._unsent.extendleft(reversed([*self._held, *again]))
+        self.unsent.extendleft(reversed([*self._held, *again]))
         self._held.clear()
         self._in_flight.clear()
         self._writes.clear()
@@ -202,13 +222,13 @@ class Calls:
     def session_over(self, losses: int) -> list[Pending]:
         """Take out the writes that belong to the session that ended: all that were sent, or called before the last of
         its `losses` was announced. Reads, and later writes, wait for the next session."""
-        ended = [p for p in self._unsent if p.write and (p.sent or p.settle is None or p.losses < losses)]
+        ended = [p for p in self.unsent if p.write and (p.sent or p.settle is None or p.losses < losses)]
         gone = set(ended)
-        self._unsent = deque(p for p in self._unsent if p not in gone)
+        self.unsent = deque(p for p in self.unsent if p not in gone)
         return ended
 
     def clear(self) -> None:
         self._held.clear()
-        self._unsent.clear()
+        self.unsent.clear()
         self._in_flight.clear()
         self._writes.clear()

@@ -25,9 +25,10 @@ from zk.model.replies import Reply
 from zk.model.requests import ClientRequest
 from zkclient.actions import Close, Notify, Open, Settled, StateChanged
 from zkclient.calling import Caller, TaskWaiter, Waiter
-from zkclient.calls import Orphaned, Outcome, Pending, Settle
+from zkclient.calls import ANYTHING, Orphaned, Outcome, Pending, Settle
 from zkclient.connecting import UNREACHABLE, Connect, reason_of
 from zkclient.errors import ClientClosedError
+from zkclient.gate import Gate
 from zkclient.hosts import split_host
 from zkclient.machine import Machine
 from zkclient.quick import QuickStream, QuickWaiter, asyncio_loop
@@ -48,7 +49,7 @@ class Driver(Caller):
     def __init__(self, machine: Machine, connect: Connect) -> None:
         self.machine = machine
         self.socket: SocketType | None = None  # of the connection, while there is one
-        self.listens = False  # to the connection, in callbacks of an event loop all of which anyio knows to be its own
+        self.gate: Gate | None = None  # for the calls of other threads
         self._connect_to = connect
         self._loop: asyncio.AbstractEventLoop | None = None  # if it is asyncio's
         self._now: Callable[[], float] = anyio.current_time
@@ -117,40 +118,17 @@ class Driver(Caller):
         request: ClientRequest,
         deadline: float,
         *,
-        at_least: int = 0,
+        at_least: Zxid = ANYTHING,
         linearizable: bool = False,
         watch: Notified | None = None,
         orphaned: Orphaned | None = None,
     ) -> TaskWaiter:
         waiter = TaskWaiter() if self._loop is None else QuickWaiter(self._loop)
-        waiter.pending = self.enqueue(request, waiter.settle, deadline, at_least, linearizable, watch, orphaned)
+        waiter.pending = Pending(request, waiter.settle, deadline * 1000, at_least, linearizable, watch, orphaned)
+        self._take(waiter.pending)
         if not self._gathering or self.machine.has_actions or deadline * 1000 < self._sleeping_until_ms:
             self.kick()
         return waiter
-
-    def enqueue(
-        self,
-        request: ClientRequest,
-        settle: Settle,
-        deadline: float,
-        at_least: int,
-        linearizable: bool,
-        watch: Notified | None,
-        orphaned: Orphaned | None,
-    ) -> Pending:
-        """Hand a call to the machine; `kick` follows, once for any number of calls."""
-        if self._tasks is None:
-            raise self._not_running()
-        return self.machine.call(
-            self._now() * 1000,
-            request,
-            settle,
-            deadline_ms=deadline * 1000,
-            at_least=at_least,
-            linearizable=linearizable,
-            watch=watch,
-            orphaned=orphaned,
-        )
 
     def abandon(self, waiter: Waiter) -> None:
         assert isinstance(waiter, TaskWaiter)
@@ -158,11 +136,42 @@ class Driver(Caller):
 
     def give_up(self, pending: Pending, outcome: Outcome | None) -> None:
         """Nobody waits for the call any more, or for its outcome that has just come."""
+        if self.gate is not None:
+            self.take_calls()  # it may be among them
         self.machine.abandon(pending)
         if pending.orphaned is not None and isinstance(outcome, Reply):
             undo = pending.orphaned(outcome)
             if undo is not None:
                 self.post(undo)
+
+    def open_gate(self) -> Gate:
+        """Let other threads make calls: through the gate, or by `take_calls`."""
+        self.gate = gate = Gate(self.machine)
+        self.machine.claim = gate.close
+        return gate
+
+    def take_calls(self) -> None:
+        """Make what calls wait at the gate, and see when they are due."""
+        gate = self.gate
+        assert gate is not None
+        if not gate.send():
+            gate.close()
+            while gate.waiting:
+                pending = gate.waiting.popleft()
+                try:
+                    self._take(pending)
+                except Exception as error:
+                    pending.refuse(error)
+        self.kick(gathered=True)
+
+    def _take(self, pending: Pending) -> None:
+        if self._tasks is None:
+            raise self._not_running()
+        self.machine.take(self._now() * 1000, pending)
+
+    def is_awake_by(self, pending: Pending) -> bool:
+        """Whether the timer will look at the machine by the deadline of this call, even if it does not know of it."""
+        return self._sleeping_until_ms <= pending.deadline_ms
 
     def post(
         self,
@@ -218,17 +227,22 @@ class Driver(Caller):
             elif self._outgoing is not None and not self._gathering:
                 self._gathering = True
                 self._outgoing.set()
-        if machine.has_actions and not self._performing:
+        if not self._performing:
             self._perform()
         if machine.wake_ms < self._sleeping_until_ms and self._rescheduled is not None:
             self._rescheduled.set()
+        self._open_gate()
+
+    def _open_gate(self) -> None:
+        if self.gate is not None and not self.gate.is_open and not self.machine.has_outgoing:
+            self.gate.open()
 
     def _perform(self) -> None:
         """Do what the machine says, in order; what comes of it, also through callbacks, follows behind."""
         self._performing = True
         try:
-            while self.machine.has_actions:
-                for action in self.machine.take_actions():
+            while actions := self.machine.take_actions():
+                for action in actions:
                     match action:
                         case Settled():
                             tell(action.settle, action.outcome)
@@ -276,6 +290,8 @@ class Driver(Caller):
             else:
                 self.socket = socket = stream.extra(SocketAttribute.raw_socket, None)
                 self._quick = quick = stream if isinstance(stream, QuickStream) else None
+                if self.gate is not None and quick is not None:
+                    self.gate.begin(quick)
                 try:
                     await self._converse(stream, scope)
                 finally:
@@ -283,6 +299,8 @@ class Driver(Caller):
                         self.socket = None
                     if self._quick is quick:
                         self._quick = None
+                        if self.gate is not None:
+                            self.gate.end()
                     await anyio.aclose_forcefully(stream)
         if not scope.cancel_called:
             self.machine.disconnected(self.now() * 1000, reason)
@@ -296,7 +314,7 @@ class Driver(Caller):
                 tasks.start_soon(self._send, stream, scope)
                 self.kick()
             with suppress(anyio.EndOfStream, anyio.BrokenResourceError):
-                if self.listens and isinstance(stream, QuickStream):
+                if self.gate is not None and isinstance(stream, QuickStream):
                     await stream.listen(partial(self._received, scope))
                 while not scope.cancel_called:
                     self._received(scope, await stream.receive(RECEIVE_BYTES))
@@ -305,6 +323,8 @@ class Driver(Caller):
     def _received(self, scope: anyio.CancelScope, data: bytes) -> None:
         if not scope.cancel_called:
             self.machine.received(self._now() * 1000, data)
+            if self.gate is not None:
+                self.gate.expected = self.machine.actions_due
             self.kick()
 
     async def _send(self, stream: ByteStream, scope: anyio.CancelScope) -> None:
@@ -315,6 +335,7 @@ class Driver(Caller):
                 data = self.machine.take_outgoing()
                 if data:
                     await stream.send(data)
+                    self._open_gate()
                 else:
                     await outgoing.wait()
 

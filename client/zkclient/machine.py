@@ -10,7 +10,7 @@ same xids: the service answers a write that it has already done from memory, so 
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
 from functools import partial
 from math import inf
@@ -43,7 +43,7 @@ from zk.model.requests import (
 )
 from zk.wire.native import ClientConnection, ProtocolError
 from zkclient.actions import Action, Close, Notify, Open, Settled, StateChanged
-from zkclient.calls import Calls, Orphaned, Pending, Settle, Then
+from zkclient.calls import ANYTHING, Calls, Orphaned, Pending, Settle, Then
 from zkclient.errors import ClientClosedError, ConnectionLossError, OperationTimeoutError, SessionExpiredError
 from zkclient.results import State
 from zkclient.rotation import Rotation
@@ -101,6 +101,7 @@ class Machine:
         self._credentials = list(credentials)
         self._credentials_due: list[AddAuth] = []  # what this session has not been told yet
 
+        self.claim: Callable[[], None] = _nothing  # called before anything that `encode_new` must not happen beside
         self._calls = Calls(IN_FLIGHT_MAX)
         self._refused_for_now: deque[tuple[float, Pending]] = deque()  # when to make each again
 
@@ -147,6 +148,10 @@ class Machine:
         return bool(self._actions)
 
     @property
+    def actions_due(self) -> int:
+        return len(self._actions)
+
+    @property
     def has_outgoing(self) -> bool:
         return bool(self._out)
 
@@ -154,13 +159,14 @@ class Machine:
     def wake_ms(self) -> float:
         """When `tick` is due, at the latest."""
         wake = self._calls.earliest_deadline_ms
-        if self._phase is Phase.ATTACHED:
+        phase = self._phase
+        if phase is Phase.ATTACHED:
             wake = min(wake, self._ping_due_ms, self._heard_ms + self._silence_ms)
             if self._read_only:
                 wake = min(wake, self._attached_ms + READ_ONLY_MS)
-        elif self._phase is Phase.WAITING:
+        elif phase is Phase.WAITING:
             wake = min(wake, self._retry_ms)
-        elif self._phase in (Phase.OPENING, Phase.ATTACHING):
+        elif phase is Phase.OPENING or phase is Phase.ATTACHING:
             wake = min(wake, self._attempt_until_ms)
         if self._may_be_lost:
             wake = min(wake, self._proof_ms + self.session_timeout_ms)
@@ -207,7 +213,7 @@ class Machine:
         settle: Settle | None = None,
         *,
         deadline_ms: float = inf,
-        at_least: int = 0,
+        at_least: Zxid = ANYTHING,
         linearizable: bool = False,
         watch: Notified | None = None,
         orphaned: Orphaned | None = None,
@@ -219,27 +225,48 @@ class Machine:
         `orphaned` is asked when an abandoned call is answered, and may give a write that undoes it. An `insistent` call
         is made again when a server refuses it for the moment only (its disk is nearly full).
         """
+        pending = Pending(request, settle, deadline_ms, at_least, linearizable, watch, orphaned, insistent)
+        self.take(now_ms, pending)
+        return pending
+
+    def take(self, now_ms: float, pending: Pending) -> None:
+        """As `call`."""
         if self._phase is Phase.CLOSED:
             raise ClientClosedError("the client is closed")
-        self.calls += 1
-        pending = self._calls.new(request, settle, deadline_ms)
-        pending.at_least = Zxid(at_least)
-        pending.linearizable = linearizable
-        pending.losses = self._losses
-        pending.orphaned = orphaned
-        pending.insistent = insistent
-        pending.watch = watch
-        if type(request) is AddAuth:
-            pending.then = partial(self._authenticated, request)
-        elif type(request) is CloseSession:
-            pending.then = self._session_closed
+        self.claim()
+        self._begin(pending)
         if self._phase is Phase.ATTACHED and self._calls.may_send_new:
             self._send(pending)
         else:
             self._calls.wait(pending)
             if self._phase is Phase.IDLE:
                 self._start_round(now_ms)
-        return pending
+
+    @property
+    def may_encode_new(self) -> bool:
+        """Whether a call that is made now need not wait for anything."""
+        return self._phase is Phase.ATTACHED and not self._read_only and self._calls.may_send_new
+
+    def encode_new(self, pending: Pending) -> bytes:
+        """The bytes of a call that need not wait: they must be sent next. Raises BadArgumentsError.
+
+        This may happen in any one thread, while in another bytes are received and actions and the time are taken; it
+        must not while anything else happens here.
+        """
+        self._begin(pending)
+        data = self._encode(pending)
+        self.bytes_sent += len(data)
+        return data
+
+    def _begin(self, pending: Pending) -> None:
+        self.calls += 1
+        pending.losses = self._losses
+        request = pending.request
+        if type(request) is AddAuth:
+            pending.then = partial(self._authenticated, request)
+        elif type(request) is CloseSession:
+            pending.then = self._session_closed
+        self._calls.number(pending)
 
     def abandon(self, pending: Pending) -> None:
         """Nobody waits for this call any more. What was sent can't be called back; what was not, is withdrawn. A read
@@ -274,6 +301,7 @@ class Machine:
 
         The server is told too, unless it might take that for the watch of a read that is under way.
         """
+        self.claim()
         removed = self.watchers.remove_one_shots(path)
         for kind, token in removed:
             told = WatchEvent(REMOVED[kind], path, self.last_zxid)
@@ -287,6 +315,7 @@ class Machine:
         """Drop everything, at once. To end the session properly, call CloseSession before."""
         if self._phase is Phase.CLOSED:
             return
+        self.claim()
         self._phase = Phase.CLOSED
         self._actions.append(Close())
         for pending in self._calls:
@@ -307,13 +336,15 @@ class Machine:
         self._connect_sent_ms = self._heard_ms = now_ms
         self._wire = ClientConnection(CLIENT_NAME)
         wanted_ms = self._wanted_timeout_ms
-        connect = Connect(self.session_id, self._secret, wanted_ms, self.last_zxid, self._may_read_only)
-        self._out += (self._wire.hello(), self._wire.call(self._calls.as_sent(self._calls.new(connect, None, inf))))
+        connect = Pending(Connect(self.session_id, self._secret, wanted_ms, self.last_zxid, self._may_read_only), None)
+        self._calls.number(connect)
+        self._out += (self._wire.hello(), self._wire.call(self._calls.as_sent(connect)))
 
     def disconnected(self, now_ms: float, reason: str) -> None:
         """The connection is gone, or was not to be had."""
         if self._phase is Phase.CLOSED:
             return
+        self.claim()
         self._out.clear()
         next_server = self._servers.failed(reason)
         if self._phase is Phase.ATTACHED:
@@ -342,7 +373,7 @@ class Machine:
                     self._event(item)
             elif self._phase is Phase.ATTACHING and type(item) is Reply:
                 self._attach_answered(now_ms, item)
-        if self._phase is Phase.ATTACHED:
+        if self._calls.unsent and self._phase is Phase.ATTACHED:
             self._send_waiting()
 
     def tick(self, now_ms: float) -> None:
@@ -370,6 +401,7 @@ class Machine:
             _, refused = self._refused_for_now.popleft()
             self.call(now_ms, refused.request, refused.settle, watch=refused.watch, insistent=True)
         if now_ms >= self._calls.earliest_deadline_ms:
+            self.claim()
             for pending, settle in self._calls.end_overdue(now_ms):
                 self._actions.append(Settled(settle, self._overdue(pending)))
 
@@ -534,17 +566,21 @@ class Machine:
 
     def _send(self, pending: Pending) -> None:
         try:
-            self._out.append(self._wire.call(self._calls.as_sent(pending)))
+            self._out.append(self._encode(pending))
         except BadArgumentsError as error:
             self._settle(pending, error)
-        else:
-            self._calls.sent(pending)
+
+    def _encode(self, pending: Pending) -> bytes:
+        data = self._wire.call(self._calls.as_sent(pending))
+        self._calls.sent(pending)
+        return data
 
     def _send_internal(self, request: ClientRequest, then: Then | None, *, insistent: bool = False) -> None:
-        pending = self._calls.new(request, None, inf)
+        self.claim()
+        pending = Pending(request, None, insistent=insistent)
         pending.internal = True
-        pending.insistent = insistent
         pending.then = then
+        self._calls.number(pending)
         self._send(pending)
 
     def _send_waiting(self) -> None:
@@ -586,6 +622,7 @@ class Machine:
     def _refused(self, now_ms: float, reply: Reply) -> None:
         """A server that can't understand a call may say so before it answers earlier ones. Nothing else comes out of
         turn."""
+        self.claim()
         pending = self._calls.refused(reply.xid) if isinstance(reply.body, APIError) else None
         if pending is None:
             self._drop(now_ms, f"the server answered call {reply.xid} out of turn")
@@ -648,3 +685,7 @@ class Machine:
             self._actions.append(Notify(stream.token, reply.body))
         else:
             self.watchers.activate(stream, self._replies, reply.zxid)
+
+
+def _nothing() -> None:
+    """Nobody encodes calls in another thread."""

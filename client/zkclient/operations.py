@@ -50,6 +50,7 @@ from zk.model.requests import (
 )
 from zk.model.stat import Stat
 from zkclient.calling import Caller
+from zkclient.calls import ANYTHING
 from zkclient.errors import (
     APIError,
     BadArgumentsError,
@@ -528,7 +529,7 @@ class Operations:
         waiter = self.caller.start_call(
             request,
             self.deadline(timeout),
-            at_least=at_least,
+            at_least=Zxid(at_least) if at_least else ANYTHING,
             linearizable=read == "linearizable",
             watch=None if watch is None else self.told(watch),
         )
@@ -538,7 +539,7 @@ class Operations:
             raise self._localised(error)  # noqa: B904 - it is the same error
 
     async def _stat(self, request: SetData | SetAcl, timeout: float | None) -> Stat:
-        body = (await self._call(request, timeout)).body
+        body = (await self._call_by(request, self.deadline(timeout))).body
         assert isinstance(body, StatReply)
         return body.stat
 

@@ -63,6 +63,11 @@ class QuickStream(asyncio.BufferedProtocol, ByteStream):
         """Send without waiting, behind what was sent before. If the connection is gone, so is the data."""
         self._transport.write(data)
 
+    @property
+    def is_sending(self) -> bool:
+        """Whether something that was written has yet to leave."""
+        return self._transport.get_write_buffer_size() > 0
+
     async def send(self, item: bytes) -> None:
         self._transport.write(item)
         if not self._writable.is_set():

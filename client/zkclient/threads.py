@@ -1,7 +1,7 @@
 """What plain threads need of the event loop: one loop in a thread of its own, for all clients of the process.
 
-Threads hand their calls over in a queue and wait on a lock; nothing else of a client is ever touched outside the loop's
-thread. Read `threadcalls` next, then `blocking`: the classes that use this.
+Threads hand over what they want done in a queue and wait on a lock. Nothing of a client is touched outside the loop's
+thread, but for what `gate` says. Read that and `threadcalls` next, then `blocking`: the classes that use this.
 """
 
 import asyncio
@@ -22,8 +22,8 @@ from weakref import WeakSet
 import anyio
 
 from zkclient.client import CLOSE_SECONDS_MAX, AsyncZooKeeper
-from zkclient.driver import Driver
 from zkclient.errors import ClientClosedError
+from zkclient.gate import Gate
 from zkclient.results import State
 
 T = TypeVar("T")
@@ -90,15 +90,16 @@ class LoopThread:
     def __init__(self) -> None:
         self._selector = DefaultSelector()
         self.loop: asyncio.AbstractEventLoop = asyncio.SelectorEventLoop(self._selector)
-        self._inbox: deque[tuple[Callable[[], object], Driver | None]] = deque()
+        self._inbox: deque[Callable[[], object]] = deque()
         self._bell, self._rope = socketpair()  # call_soon_threadsafe costs twice as much
         self._woken = True  # by its beginning
         self._thread = threading.Thread(target=self._run, name="zkclient", daemon=True)
         self._thread.start()
+        self._ident = self._thread.ident
 
-    def post(self, action: Callable[[], object], feeds: Driver | None = None) -> None:
-        """Let the loop call `action`, and kick the driver whose machine it feeds."""
-        self._inbox.append((action, feeds))
+    def post(self, action: Callable[[], object]) -> None:
+        """Let the loop call `action`."""
+        self._inbox.append(action)
         if not self._woken:  # or whoever set it has yet to empty the inbox
             try:
                 self._woken = True
@@ -128,7 +129,7 @@ class LoopThread:
 
     def must_not_be_current(self) -> None:
         """Raise RuntimeError in the loop's thread, which would wait for itself."""
-        if threading.get_ident() == self._thread.ident:
+        if threading.get_ident() == self._ident:
             raise RuntimeError("a blocking call in the client's own thread, which would wait for itself")
 
     def forked(self) -> None:
@@ -150,19 +151,13 @@ class LoopThread:
         self._empty_inbox()
 
     def _empty_inbox(self) -> None:
-        """What several threads ask for leaves in one send."""
         self._woken = False
-        fed = set()
         while self._inbox:
-            action, driver = self._inbox.popleft()
+            action = self._inbox.popleft()
             try:
                 action()
             except Exception:
                 log.exception("a defect: %s failed", action)
-            if driver is not None:
-                fed.add(driver)
-        for driver in fed:
-            driver.kick(gathered=True)
 
 
 class Callbacks:
@@ -208,7 +203,7 @@ class Session:
     def _begin(self) -> None:
         self._changing = threading.Lock()
         self.client: AsyncZooKeeper = self._make()
-        self.client.driver.listens = True
+        self.gate: Gate = self.client.driver.open_gate()
         self.callbacks: Callbacks = Callbacks()
         self.thread: LoopThread | None = None
         self.closed: bool = False
@@ -249,6 +244,7 @@ class Session:
     def run(self, coroutine: Coroutine[object, object, T], undo: Undo | None = None) -> T:
         """Run it in the loop, and wait. `undo` as of LoopThread."""
         try:
+            self.gate.must_not_be_current()
             thread = self.running()
         except BaseException:
             coroutine.close()
@@ -257,6 +253,7 @@ class Session:
 
     def close(self) -> None:
         """End the session, if it ever began."""
+        self.gate.must_not_be_current()
         if self.thread is not None:
             self.thread.must_not_be_current()
         with self._changing:
@@ -271,8 +268,9 @@ class Session:
         """In the child: forget what is the parent's."""
         if self.thread is not None:
             _inherited.append((self.client, self.thread, self._life))  # never to be finalised here
-            if self.client.driver.socket is not None:
-                _let_go(self.client.driver.socket.fileno())
+            for socket in (self.client.driver.socket, self.gate.socket):
+                if socket is not None:
+                    _let_go(socket.fileno())
         closed = self.closed
         self._begin()
         self.closed = closed
