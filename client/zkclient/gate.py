@@ -102,8 +102,9 @@ class Gate:
     def begin(self, stream: QuickStream) -> None:
         """There is a connection."""
         self.end()
-        self._stream = stream
-        self.socket = stream.extra(SocketAttribute.raw_socket).dup()
+        with suppress(OSError):  # too many open files: then the event loop sends all
+            self.socket = stream.extra(SocketAttribute.raw_socket).dup()
+            self._stream = stream
 
     def end(self) -> None:
         """The connection is gone."""

@@ -1,15 +1,20 @@
 """Threads that send their calls themselves, at once and through one connection."""
 
+import asyncio
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from errno import EMFILE
 from time import sleep
 from types import FrameType
+from typing import Any, NoReturn
 
 import pytest
+from anyio.abc import SocketAttribute
 from zkclient import BadArgumentsError, OperationTimeoutError, State, ZooKeeper, threadcalls
 from zkclient.gate import ROUNDS_MAX, Gate
+from zkclient.quick import QuickStream
 
 from zk.server.testing import ServerProcess
 
@@ -27,6 +32,20 @@ def zk(server: ServerProcess, corner: str) -> Iterator[ZooKeeper]:
 def pool() -> Iterator[ThreadPoolExecutor]:
     with ThreadPoolExecutor(THREADS) as pool:
         yield pool
+
+
+class WithoutDuplicate(QuickStream):
+    """A connection in a process that may open no more files."""
+
+    @property
+    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
+        return {SocketAttribute.raw_socket: self._no_socket}
+
+    def _no_socket(self) -> "WithoutDuplicate":
+        return self
+
+    def dup(self) -> NoReturn:
+        raise OSError(EMFILE, "Too many open files")
 
 
 def on_sending(act: Callable[[], object], work: Callable[[], object], *, often: bool = False) -> object:
@@ -155,3 +174,16 @@ def test_a_call_does_not_wait_for_others_that_do_not_come(zk: ZooKeeper, pool: T
     zk._session.gate.expected = THREADS
     assert pool.submit(zk.create, "/a").result(5) == "/a"
     assert zk._session.gate.expected == 1
+
+
+def test_where_no_more_files_may_be_opened_the_event_loop_sends(
+    server: ServerProcess, corner: str, pool: ThreadPoolExecutor
+) -> None:
+    async def connect(host: str, port: int) -> QuickStream:
+        _, stream = await asyncio.get_running_loop().create_connection(WithoutDuplicate, host, port)
+        return stream
+
+    with ZooKeeper(f"{server.address}{corner}", connect=connect) as zk:
+        zk.ensure_path("/")
+        assert sorted(pool.map(zk.create, map("/{}".format, range(THREADS)))) == [f"/{n}" for n in range(THREADS)]
+        assert (zk._session.gate.is_open, zk.statistics().connects) == (False, 1)
