@@ -137,8 +137,6 @@ def test_digests_of_the_same_seeds_are_the_same_and_those_of_others_are_not(caps
     assert said[0].splitlines()[0] != said[2].splitlines()[0]
 
 
-@pytest.mark.skipif(COMPILED, reason="bugs can't be planted into compiled code")
-@pytest.mark.skipif(COMPILED, reason="bugs can't be planted into compiled code")
 def test_a_campaign_that_never_met_what_it_is_to_prove_fails(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,6 +148,7 @@ def test_a_campaign_that_never_met_what_it_is_to_prove_fails(
     assert main(["sim", "--seeds", "1", "--start", "17", "--jobs", "1", *SHORT.split()]) == 0  # it was not to vary
 
 
+@pytest.mark.skipif(COMPILED, reason="bugs can't be planted into compiled code")
 def test_a_violation_is_shown_with_the_shortest_run_and_both_commands(
     plants: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -172,6 +171,7 @@ def test_a_violation_is_shown_with_the_shortest_run_and_both_commands(
     assert capsys.readouterr().out.splitlines()[: len(lines)] == lines  # it is the same run
 
 
+@pytest.mark.skipif(COMPILED, reason="bugs can't be planted into compiled code")
 def test_a_planted_bug_that_survives_is_said_to(plants: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["sim", "--plant", "none"]) == 0
     said = capsys.readouterr().out.splitlines()
@@ -217,6 +217,7 @@ def test_numbers_are_written_as_ranges() -> None:
     assert numbers_text(frozenset()) == "none"
 
 
+@pytest.mark.skipif(COMPILED, reason="bugs can't be planted into compiled code")
 def test_where_no_seed_finds_a_planted_bug_its_story_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["sim", "--plant", "marker-not-awaited", "--seeds", "1", "--jobs", "1"]) == 1
     said = capsys.readouterr().out
@@ -224,6 +225,7 @@ def test_where_no_seed_finds_a_planted_bug_its_story_is_told(capsys: pytest.Capt
     assert "leader completeness" in said
 
 
+@pytest.mark.skipif(COMPILED, reason="bugs can't be planted into compiled code")
 def test_a_story_whose_own_claim_does_not_hold_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["sim", "--plant", "deadline-ignored", "--seeds", "1", "--layer", "broadcast", "--jobs", "1"]) == 1
     first, second, *_ = capsys.readouterr().out.splitlines()

@@ -18,7 +18,6 @@ def test_the_scenario_runs_as_written() -> None:
     exec(scenario, {})
 
 
-@pytest.mark.skipif(COMPILED, reason="bugs can't be planted into compiled code")
 def test_what_the_page_names_is_there() -> None:
     folders = (ROOT, ROOT / "zk" / "sim", ROOT / "tests" / "sim" / "plants")
     named = set(re.findall(r"`((?:[a-z_]+/)*[a-z_]+(?:\.py|/[a-z_]+))`", PAGE))
@@ -26,6 +25,7 @@ def test_what_the_page_names_is_there() -> None:
     assert {name for name in named if not any((folder / name).exists() for folder in folders)} == set()
 
 
+@pytest.mark.skipif(COMPILED, reason="bugs can't be planted into compiled code")
 def test_the_plant_that_it_shows_is_found_by_its_command(capsys: pytest.CaptureFixture[str]) -> None:
     [plant] = re.findall(r"--plant ([a-z-]+)", PAGE)
     assert plant in load_plants(ROOT / "tests" / "sim" / "plants")

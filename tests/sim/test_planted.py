@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
+import zk.sim
 from zk.broadcast.zab.following import Following
 from zk.build import COMPILED
 from zk.sim import Plan, Plant, Violation, load_plants, run
 from zk.sim.plant import patched
 
 PLANTS = load_plants(Path(__file__).parent / "plants")
-SIMULATOR = Path(__file__).parents[2] / "zk" / "sim"
+SIMULATOR = Path(zk.sim.__file__).parent
 DEEP_SEEDS = 1
 SEEN_BY_OTHERS = {
     "linearizability": "whatever breaks it, a check that knows more speaks first: test_opinion.py",
