@@ -3,6 +3,7 @@
 A path in a request is text as the client sent it: the tree validates it, in the documented order of checks.
 """
 
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
@@ -235,7 +236,7 @@ ServerWrite = OpenSession | AttachSession | ExpireSession | Reap | NameMembers
 Write = ClientWrite | ServerWrite
 
 
-@record
+@dataclass(slots=True, unsafe_hash=True)  # not @record: who proposes it fills the time in
 class Txn:
     """One entry of the ordered log: a request with all that applying it needs, so that applying is a pure function.
 
@@ -254,10 +255,6 @@ class Txn:
     xid: int
     floor: int
     request: Write
-
-    def at(self, time_ms: int) -> "Txn":
-        """The same with another stamp."""
-        return Txn(time_ms, self.session_id, self.generation, self.n, self.xid, self.floor, self.request)
 
 
 # ---- reads

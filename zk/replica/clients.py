@@ -223,7 +223,8 @@ class Clients:
             return
         client.n += 1
         client.unsent += 1
-        pending = Pending(call, client.n, done=done)
+        pending = Pending(call, client.n)
+        pending.done = done
         client.queue.append(pending)
         client.writes.append(pending)
         txn = Txn(self.wall_ms, client.session_id, client.generation, client.n, call.xid, call.floor, request)

@@ -408,8 +408,8 @@ class Replica:
         stamp = txn_codec.stamp(time_ms, b"")
         proposals: list[tuple[bytes, engine.Token | None]] = []
         for body, txn, _ in self._outbox.take():
-            if txn is not None and txn.time_ms != time_ms:
-                txn = txn.at(time_ms)
+            if txn is not None:
+                txn.time_ms = time_ms
             proposals.append((stamp + body, txn))
         if proposals:
             self._drive(engine.Propose(proposals))

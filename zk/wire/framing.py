@@ -79,10 +79,11 @@ class FrameReader:
         """Where the last complete value ends, counted from where the walker began; 0 if there is none."""
         end = 0
         walker.feed(data)
+        skip, tell = walker.skip, walker.tell
         try:
             while True:
-                walker.skip()
-                begin, end = end, walker.tell()
+                skip()
+                begin, end = end, tell()
                 if end - begin > self._frame_bytes_max:
                     raise self._too_long()
         except OutOfData:
