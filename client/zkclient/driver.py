@@ -123,12 +123,16 @@ class Driver(Caller):
         watch: Notified | None = None,
         orphaned: Orphaned | None = None,
     ) -> TaskWaiter:
-        waiter = TaskWaiter() if self._loop is None else QuickWaiter(self._loop)
+        waiter = self.new_waiter()
         waiter.pending = Pending(request, waiter.settle, deadline * 1000, at_least, linearizable, watch, orphaned)
         self._take(waiter.pending)
         if not self._gathering or self.machine.has_actions or deadline * 1000 < self._sleeping_until_ms:
             self.kick()
         return waiter
+
+    def new_waiter(self) -> TaskWaiter:
+        """Where the calling task may wait for one outcome."""
+        return TaskWaiter() if self._loop is None else QuickWaiter(self._loop)
 
     def abandon(self, waiter: Waiter) -> None:
         assert isinstance(waiter, TaskWaiter)
@@ -163,6 +167,8 @@ class Driver(Caller):
                 except Exception as error:
                     pending.refuse(error)
         self.kick(gathered=True)
+        if not gate.is_open and not self.machine.has_outgoing:
+            gate.open()
 
     def _take(self, pending: Pending) -> None:
         if self._tasks is None:
@@ -231,11 +237,6 @@ class Driver(Caller):
             self._perform()
         if machine.wake_ms < self._sleeping_until_ms and self._rescheduled is not None:
             self._rescheduled.set()
-        self._open_gate()
-
-    def _open_gate(self) -> None:
-        if self.gate is not None and not self.gate.is_open and not self.machine.has_outgoing:
-            self.gate.open()
 
     def _perform(self) -> None:
         """Do what the machine says, in order; what comes of it, also through callbacks, follows behind."""
@@ -335,7 +336,6 @@ class Driver(Caller):
                 data = self.machine.take_outgoing()
                 if data:
                     await stream.send(data)
-                    self._open_gate()
                 else:
                     await outgoing.wait()
 

@@ -1,7 +1,8 @@
 """Lets threads send their calls themselves while the event loop has nothing to send: that saves waking it up.
 
 While the gate is open, encoding calls and sending them belongs to whoever holds its lock; while it is closed, to the
-event loop, as all else does at any time. The loop closes it before it sends anything, and opens it when that has left.
+event loop, as all else does at any time. The loop closes it before it sends anything; when a thread asks it to send a
+call, it does, and opens it.
 Threads don't queue for the lock: who finds somebody sending leaves its call to that one. And threads that were answered
 together are about to call together: the last one sends for all.
 

@@ -10,7 +10,7 @@ from itertools import count
 from math import inf
 
 import anyio
-from zkclient.calls import Orphaned, Pending, Settle
+from zkclient.calls import ANYTHING, Orphaned, Pending, Settle
 from zkclient.driver import Driver
 from zkclient.machine import Machine
 from zkclient.recipes import contenders, held
@@ -108,7 +108,7 @@ def asks_once(
     settle: Settle | None = None,
     *,
     deadline_ms: float = inf,
-    at_least: int = 0,
+    at_least: Zxid = ANYTHING,
     linearizable: bool = False,
     watch: Notified | None = None,
     orphaned: Orphaned | None = None,
