@@ -61,30 +61,32 @@ class Wake:
 
     def __init__(self, client: "AsyncZooKeeper") -> None:
         self._client = client
-        self._event = anyio.Event()
+        self._rung = False
+        self._event: anyio.Event | None = None  # while somebody waits
         self._paths: list[str] = []
 
     def __enter__(self) -> "Wake":
-        self._client.add_listener(self._changed)
+        self._client.add_listener(self)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._client.remove_listener(self._changed)
+        self._client.remove_listener(self)
         self._watch_nothing()
 
     def arm(self) -> None:
         """From here on, something may have happened. What was watched before is not any more."""
         self._watch_nothing()
-        if self._event.is_set():
-            self._event = anyio.Event()
+        self._rung = False
 
     def at(self, path: str) -> "Wake":
         """Itself, as the watch of a read of `path`."""
         self._paths.append(path)
         return self
 
-    def __call__(self, _: WatchEvent) -> None:
-        self._event.set()
+    def __call__(self, _: WatchEvent | State) -> None:
+        self._rung = True
+        if self._event is not None:
+            self._event.set()
 
     def _watch_nothing(self) -> None:
         client, watchers = self._client, self._client.driver.machine.watchers
@@ -92,10 +94,9 @@ class Wake:
             watchers.forget(client.absolute(self._paths.pop()), client.told(self))
 
     async def wait(self) -> None:
-        await self._event.wait()
-
-    def _changed(self, _: State) -> None:
-        self._event.set()
+        if not self._rung:
+            self._event = anyio.Event()
+            await self._event.wait()
 
 
 class _NotFirst(Exception):  # noqa: N818 - no error: it ends an acquire that was not to wait
@@ -166,7 +167,7 @@ class Contest:
             raise RuntimeError(f"{self._path} is held already by this object: make one object per user")
         self._acquiring = True
         try:
-            deadline = anyio.current_time() + (self._timeout if timeout is None else timeout)
+            deadline = self._driver.now() + (self._timeout if timeout is None else timeout)
             self._held = await self._acquire(deadline, wait=wait)
         finally:
             self._acquiring = False
@@ -244,9 +245,8 @@ class Contest:
                 return place
         raise LockLost(held.path, "its node was deleted while it was waiting")
 
-    @staticmethod
-    def _left(deadline: float) -> float:
-        return deadline - anyio.current_time()
+    def _left(self, deadline: float) -> float:
+        return deadline - self._driver.now()
 
     async def _wait(self, wake: Wake, deadline: float) -> None:
         try:

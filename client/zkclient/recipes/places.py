@@ -79,11 +79,11 @@ async def leave_place(driver: Driver, held: Held) -> None:
     request = held.leave()
     if held.session_over:
         return
-    gone = anyio.Event()
+    gone = driver.new_waiter()
 
     def left(outcome: Outcome) -> None:
         held.left(outcome)
-        gone.set()
+        gone.settle(outcome)
 
     driver.post(request, left)
     if driver.machine.attached:
