@@ -191,10 +191,7 @@ class Machine:
         """Which servers were tried, and what each answered; nothing if one is attached to."""
         if self._phase is Phase.ATTACHED:
             return ""
-        tried = self._servers.tried()
-        if self._phase is not Phase.WAITING:
-            tried += f"{'; ' if tried else ''}{self.server}: no answer yet"
-        return tried
+        return self._servers.tried(asking=self._phase is not Phase.WAITING)
 
     @property
     def _may_be_lost(self) -> bool:

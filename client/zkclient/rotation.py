@@ -51,9 +51,11 @@ class Rotation:
         self._vain_rounds += 1
         return delay_ms * self._chance.randrange(500, 1000) / 1000
 
-    def tried(self) -> str:
-        """Each server that failed since the last one that served, and why."""
-        return "; ".join(f"{server}: {reason}" for server, reason in self._failures.items())
+    def tried(self, *, asking: bool) -> str:
+        """Each server that failed since the last one that served, and why. `asking`: so is the present one, which is
+        told of only if it has not failed before."""
+        reasons = {self.server: "no answer yet"} if asking and self.server not in self._failures else {}
+        return "; ".join(f"{server}: {reason}" for server, reason in (self._failures | reasons).items())
 
     def _next(self) -> str:
         self.server = self._untried.pop(0)

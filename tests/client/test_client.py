@@ -279,15 +279,14 @@ async def test_arguments_of_other_types_are_refused_and_do_no_harm(connect: Conn
 
 async def test_what_waits_for_a_first_server_says_in_the_end_which_were_tried() -> None:
     async with AsyncZooKeeper("127.0.0.1:1") as zk:
-        refused, anew = re.escape("(127.0.0.1:1: Connection refused"), re.escape("; 127.0.0.1:1: no answer yet")
-        tried = rf"no server to be had {refused}({anew})?\)"  # the next attempt may be under way
+        tried = "no server to be had (127.0.0.1:1: Connection refused)"
         with pytest.raises(OperationTimeoutError) as cache:
             await zk.NodeCache("/a", timeout=0.2).__aenter__()
         async with zk.LeaderLatch("/b") as latch:
             with pytest.raises(OperationTimeoutError) as leadership:
                 await latch.wait(timeout=0.2)
-        assert re.fullmatch(f"the cache of /a was not filled in time: {tried}", str(cache.value))
-        assert re.fullmatch(f"/b: this process does not lead yet: {tried}", str(leadership.value))
+        assert str(cache.value) == f"the cache of /a was not filled in time: {tried}"
+        assert str(leadership.value) == f"/b: this process does not lead yet: {tried}"
 
 
 async def test_several_reads_at_one_instant(connect: Connect) -> None:

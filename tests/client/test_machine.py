@@ -951,3 +951,15 @@ def test_a_closed_client_settles_every_call_and_takes_no_more(attached: World) -
     assert [(name, type(event)) for name, event in attached.events] == [("stream", ClientClosedError)]
     with pytest.raises(ClientClosedError):
         attached.call("late", Sync())
+
+
+def test_a_server_that_is_asked_anew_is_told_of_by_what_it_said_before() -> None:
+    world = World("a:1")
+    world.call("get", GetData("/a"))
+    first = world.machine.why_no_server()
+    world.machine.disconnected(world.now_ms, "refused")
+    pause = world.machine.why_no_server()
+    world.advance(world.machine.wake_ms - world.now_ms)
+    world.perform()
+    assert world.opened == ["a:1", "a:1"]
+    assert (first, pause, world.machine.why_no_server()) == ("a:1: no answer yet", "a:1: refused", "a:1: refused")
