@@ -17,7 +17,7 @@ from zk.model.requests import Call
 from zk.wire.framing import ProtocolError
 from zk.wire.zookeeper.numbers import CONNECT_REQUEST_BYTES_MIN
 from zk.wire.zookeeper.replies import Encoder, event_bytes
-from zk.wire.zookeeper.requests import RequestDecoder, connect
+from zk.wire.zookeeper.requests import CACHED, RequestDecoder, connect
 
 CONNECT_REQUEST_BYTES_MAX = 0xFFFF
 """So that a connect request can be told from everything else that a connection may begin with."""
@@ -78,14 +78,15 @@ class ServerConnection:
         decoder = self._decoder
         known = decoder.cache
         while end - at >= 12:
-            length, xid, op = _head_at(data, at)
+            head: tuple[int, int, int] = _head_at(data, at)
+            length, xid, op = head
             if not _HEAD_BYTES <= length <= self._frame_bytes_max:
                 raise self._wrong_length(length)
             next_at = at + 4 + length
             if next_at > end:
                 break
             body = data[at + 8 : next_at]
-            before = known.get(body)
+            before = known.get(body) if op in CACHED else None
             for call, encode in (before,) if before is not None else decoder.decode(op, body):
                 asked.append((xid, encode))
                 calls.append(call)

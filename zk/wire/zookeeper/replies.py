@@ -38,6 +38,7 @@ Encoder = Callable[[int, int, Body | APIError], bytes]
 
 _head = Struct(">iiqi").pack  # length, xid, zxid, error code
 _HEAD = 16  # what of it counts into the length
+_head_and_length = Struct(">iiqii").pack  # and of what follows, its length
 _stat = Struct(">qqqqiiiqiiq").pack
 _head_and_stat = Struct(">iiqiqqqqiiiqiiq").pack
 _HEAD_AND_STAT = _HEAD + 68
@@ -72,7 +73,24 @@ def done(xid: int, zxid: int, body: Body | APIError) -> bytes:
 def stat(xid: int, zxid: int, body: Body | APIError) -> bytes:
     """Of setData and setACL."""
     if isinstance(body, StatReply):
-        return _head_and_stat(_HEAD_AND_STAT, xid, zxid, 0, *_fitting(body.stat).figures)
+        of = _fitting(body.stat)
+        return _head_and_stat(
+            _HEAD_AND_STAT,
+            xid,
+            zxid,
+            0,
+            of.czxid,
+            of.mzxid,
+            of.ctime,
+            of.mtime,
+            of.version,
+            of.cversion,
+            of.aversion,
+            of.ephemeral_owner,
+            of.data_length,
+            of.num_children,
+            of.pzxid,
+        )
     return refusal(xid, zxid, body)
 
 
@@ -85,7 +103,7 @@ def created_path(xid: int, zxid: int, body: Body | APIError) -> bytes:
     """Of create."""
     if isinstance(body, Created):
         path = body.path.encode()
-        return _head(_HEAD + 4 + len(path), xid, zxid, 0) + int32_bytes(len(path)) + path
+        return _head_and_length(_HEAD + 4 + len(path), xid, zxid, 0, len(path)) + path
     return refusal(xid, zxid, body)
 
 

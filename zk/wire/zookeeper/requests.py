@@ -69,7 +69,7 @@ _WATCH_MODES = {int(mode): mode for mode in WatchMode}
 _WATCHER_TYPES = {int(kind): kind for kind in WatcherType}
 _TTL_MODES = frozenset(mode for mode in CreateMode if mode.has_ttl)
 _MODES_WITH_STAT = _TTL_MODES | {CreateMode.CONTAINER}
-_CACHED = frozenset({OpCode.EXISTS, OpCode.GET_DATA, OpCode.GET_CHILDREN, OpCode.GET_CHILDREN2, OpCode.PING})
+CACHED = frozenset({OpCode.EXISTS, OpCode.GET_DATA, OpCode.GET_CHILDREN, OpCode.GET_CHILDREN2, OpCode.PING})
 _OPEN_ACL = vector_bytes([int32_bytes(31) + text_bytes("world") + text_bytes("anyone")])  # what nearly all clients send
 _ACL_ENTRY_BYTES_MIN = 12
 
@@ -160,7 +160,7 @@ class RequestDecoder:
             asked = Call(0, decode(reader)), encode
         except APIError as error:
             return [(Call(0, Malformed(error.without_traceback())), encode)]
-        if op in _CACHED and len(body) <= CACHED_BYTES_MAX:
+        if op in CACHED and len(body) <= CACHED_BYTES_MAX:
             if len(self.cache) >= CACHED_REQUESTS_MAX:
                 self.cache.clear()
             self.cache[body] = asked
