@@ -21,10 +21,11 @@ _FIGURES = Struct(">IIQQQqqqqqqqBqI")
 _SESSION = Struct(">qqQQQIII")
 _ANSWER = Struct(">QQi")
 _RESTORATION = Struct(">qQ")
+_number = int.from_bytes  # dear to look up
 
 
 def _hash(message: bytes) -> int:
-    return int.from_bytes(blake2b(message, digest_size=16).digest(), "big")
+    return _number(blake2b(message, digest_size=16).digest(), "big")
 
 
 def znode_hash(path: str, znode: Znode) -> int:
