@@ -158,16 +158,18 @@ class Driver(Caller):
         """Make what calls wait at the gate, and see when they are due."""
         gate = self.gate
         assert gate is not None
-        if not gate.send():
-            gate.close()
-            while gate.waiting:
-                pending = gate.waiting.popleft()
-                try:
-                    self._take(pending)
-                except Exception as error:
-                    pending.refuse(error)
+        if gate.send():
+            self._reschedule()
+            return
+        gate.close()
+        while gate.waiting:
+            pending = gate.waiting.popleft()
+            try:
+                self._take(pending)
+            except Exception as error:
+                pending.refuse(error)
         self.kick(gathered=True)
-        if not gate.is_open and not self.machine.has_outgoing:
+        if not self.machine.has_outgoing:
             gate.open()
 
     def _take(self, pending: Pending) -> None:
@@ -235,7 +237,10 @@ class Driver(Caller):
                 self._outgoing.set()
         if not self._performing:
             self._perform()
-        if machine.wake_ms < self._sleeping_until_ms and self._rescheduled is not None:
+        self._reschedule()
+
+    def _reschedule(self) -> None:
+        if self.machine.wake_ms < self._sleeping_until_ms and self._rescheduled is not None:
             self._rescheduled.set()
 
     def _perform(self) -> None:
