@@ -52,7 +52,9 @@ class Job(Generic[T]):
         self._loop = loop
         self._coroutine = coroutine
         self._undo = undo
-        self._task: asyncio.Task[T] | None = None
+        self._task: asyncio.Task[T] | None = None  # while it runs
+        self._outcomes: list[T] = []  # one, if it ended well
+        self._error: BaseException | None = None
 
     def begin(self) -> None:
         """In the loop."""
@@ -61,17 +63,19 @@ class Job(Generic[T]):
 
     def cancel(self) -> None:
         """In the loop: nobody waits any more."""
-        task = self._task
-        if task is None:
-            self._coroutine.close()
-        elif not task.done():
-            task.cancel()
-        elif self._undo is not None and not task.cancelled() and task.exception() is None:
+        if self._task is not None and self._task.done():
+            self._keep(self._task)  # before `_end`
+        if self._task is not None:
+            self._task.cancel()
+        elif not self._outcomes:
+            self._coroutine.close()  # it has not begun; otherwise nothing happens
+        elif self._undo is not None:
             self._loop.create_task(self._undo()).add_done_callback(self._undone)
 
     def result(self) -> T:
-        assert self._task is not None
-        return self._task.result()
+        if self._error is not None:
+            raise self._error
+        return self._outcomes[0]
 
     @staticmethod
     def _undone(task: asyncio.Task[None]) -> None:
@@ -79,9 +83,17 @@ class Job(Generic[T]):
             task.exception()  # there was nothing to be undone: it is lost already, or was not to be had
 
     def _end(self, task: asyncio.Task[T]) -> None:
-        if not task.cancelled():
-            task.exception()  # whether or not somebody is still there to raise it
+        if self._task is not None:
+            self._keep(task)
         self.ended.release()
+
+    def _keep(self, task: asyncio.Task[T]) -> None:
+        """The outcome alone: if the waiting thread finalised the task, a signal could come just then, and be lost."""
+        self._task = None
+        try:
+            self._outcomes.append(task.result())
+        except BaseException as error:
+            self._error = error
 
 
 class LoopThread:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from queue import SimpleQueue
 from time import monotonic
+from types import FrameType
 
 import anyio
 import pytest
@@ -293,6 +294,23 @@ def test_a_signal_while_a_lock_is_acquired_leaves_it_free(hosts: str) -> None:
             assert not left, len(left)
         """
     )
+
+
+def test_no_finaliser_runs_in_a_waiting_thread_in_which_a_signal_would_be_lost(zk: ZooKeeper) -> None:
+    finalisers: list[str] = []
+
+    def profile(frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and Path(frame.f_code.co_filename).stem in ("_weakrefset", "weakref"):
+            finalisers.append(frame.f_code.co_qualname)
+
+    sys.setprofile(profile)
+    try:
+        for _ in range(5):
+            with zk.Lock("/lock"):
+                pass
+    finally:
+        sys.setprofile(None)
+    assert finalisers == []
 
 
 # ---- fork
