@@ -1,8 +1,9 @@
-"""The optional compiled build: `ZK_COMPILE=1 pip install .` compiles what every write goes through to machine code.
+"""The compiled build: what every write goes through as machine code, where that can be had.
 
-Without that variable the wheel holds the sources as they are, and no compiler is needed. With it, the hot modules are
-copied, rewritten (rewriting.py), compiled by mypyc in one piece, and put into the wheel: each as rewritten, and beside
-it the library that Python prefers. What the compiled build is held to stands in docs/performance.md.
+The hot modules are copied, rewritten (rewriting.py), compiled by mypyc in one piece, and put into the wheel: each as
+rewritten, and beside it the library that Python prefers. Where that can't be done, or fails, the wheel holds all
+sources as they are, and the build says why in a line. ZK_COMPILE=0 does without, ZK_COMPILE=1 insists: the build fails
+if nothing can be compiled. What the compiled build is held to stands in docs/performance.md.
 """
 
 import os
@@ -25,6 +26,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # a build imports nothing el
 from compiling.rewriting import rewritten
 
 SWITCH = "ZK_COMPILE"
+TRIED_WITH = (11, 13)
+"""The first and the last Python 3 that the compiled build was tried with: others are compiled for only if asked to."""
+
 REQUIRED = ("mypy[mypyc]>=2.0", "setuptools>=65")
 
 FLOORS = (
@@ -53,27 +57,47 @@ DERIVED_FROM = {
 class CompiledBuild(BuildHookInterface[BuilderConfig]):
     """What hatchling calls; it finds the class by its base."""
 
+    _work: TemporaryDirectory[str] | None = None
+
     def dependencies(self) -> list[str]:
-        return list(REQUIRED) if _wanted() else []
+        return list(REQUIRED) if _insisted() or (_wanted() and not unfit()) else []
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        if not _wanted():
-            return
-        if version == "editable":
-            self.app.abort(f"{SWITCH}=1 is for wheels: an editable install runs the sources as they are. Leave one out")
-        lack = lacking()
-        if lack:
-            self.app.abort(f"{SWITCH}=1 asks for a compiled build, and {lack}. Without it, the build is pure Python")
-        self._work = TemporaryDirectory(prefix="zk-compiled-")
-        work = Path(self._work.name)
-        for file in compiled(Path(self.root), work):
-            build_data["force_include"][str(file)] = str(file.relative_to(work / "wheel"))
-        build_data["pure_python"] = False
-        build_data["infer_tag"] = True
+        if not _wanted() or (version == "editable" and not _insisted()):
+            return  # an editable install runs the sources as they are
+        try:
+            files = self._compiled(version)
+        except NotCompiledError as lack:
+            if _insisted():
+                self.app.abort(
+                    f"{SWITCH}=1 asks for a compiled build, and {lack}. Without it, the build is pure Python"
+                )
+            self.app.display_warning(f"This build is pure Python, which is slower: {lack}")
+        else:
+            build_data["force_include"].update(files)
+            build_data["pure_python"] = False
+            build_data["infer_tag"] = True
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
-        if _wanted():
+        if self._work is not None:
             self._work.cleanup()
+
+    def _compiled(self, version: str) -> dict[str, str]:
+        """The files to put into the wheel, and where to. Raises NotCompiledError."""
+        if version == "editable":
+            raise NotCompiledError("that is for wheels: an editable install runs the sources as they are")
+        if lack := lacking() if _insisted() else unfit() or lacking():
+            raise NotCompiledError(lack)
+        self._work = TemporaryDirectory(prefix="zk-compiled-")
+        work = Path(self._work.name)
+        try:
+            return {str(file): str(file.relative_to(work / "wheel")) for file in compiled(Path(self.root), work)}
+        except (Exception, SystemExit) as error:  # the latter is how mypyc refuses
+            raise NotCompiledError(f"the compilation failed, as said above ({error})") from error
+
+
+class NotCompiledError(Exception):
+    """Why there is no compiled build."""
 
 
 def hot_modules(root: Path) -> list[str]:
@@ -134,7 +158,19 @@ def compile_together(sources: list[str], target: Path) -> None:
 
 
 def _wanted() -> bool:
+    return os.environ.get(SWITCH, "") != "0"
+
+
+def _insisted() -> bool:
     return os.environ.get(SWITCH, "") not in ("", "0")
+
+
+def unfit() -> str:
+    """Why nothing is compiled on this machine unless it is insisted on; '' if it is."""
+    first, last = TRIED_WITH
+    if sys.implementation.name != "cpython" or not (3, first) <= sys.version_info[:2] <= (3, last):
+        return f"compiling was tried with CPython 3.{first} to 3.{last} ({SWITCH}=1 tries it anyway)"
+    return _without_compiler()
 
 
 def lacking() -> str:
@@ -142,7 +178,14 @@ def lacking() -> str:
     missing = [name for name in ("mypyc", "setuptools") if find_spec(name) is None]
     if missing:
         return f"{' and '.join(missing)} is not installed: pip install {' '.join(map(shlex.quote, REQUIRED))}"
+    return _without_compiler()
+
+
+def _without_compiler() -> str:
     command = os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc"
     if shutil.which(shlex.split(command)[0]) is None:
         return f"there is no C compiler: {command!r} is not found (the variable CC may name another)"
+    headers = Path(sysconfig.get_path("include"))
+    if not (headers / "Python.h").is_file():
+        return f"Python's headers are missing: there is no {headers / 'Python.h'} (Debian has it in python3-dev)"
     return ""
