@@ -20,6 +20,7 @@ from bench.wires import Native, Wire, ZooKeeper
 WIRES = ("native", "zookeeper", "etcd")
 OPERATIONS = ("get", "linearizable", "set", "create", "mix")
 READS_PER_WRITE = 9  # of a mix
+RECEIVE_BYTES = 1 << 16  # more, and the allocator may ask the kernel for each: twice the cost, by chance
 ANSWER_TIMEOUT_S = 30.0  # more than any disk of a benchmark stalls
 
 
@@ -105,7 +106,7 @@ class Connection:
             self.socket.setblocking(False)
 
     def receive(self) -> bytes:
-        data = self.socket.recv(1 << 18)
+        data = self.socket.recv(RECEIVE_BYTES)
         if not data:
             raise ConnectionError(f"the server closed the connection of {self.node}")
         return data
