@@ -30,7 +30,7 @@ from zk.broadcast.zab.peer import RemoteProtocolError
 from zk.broadcast.zab.stance import Campaign, Follow, Look, Move, Stance, Stop
 from zk.model.record import Epoch, ServerId, Zxid, epoch_of
 
-_CONFIG = EntryKind.CONFIG
+_CONFIG = EntryKind.CONFIG  # found once: Python 3.11 takes longer to find it than to call a method
 _FOLLOWING = Role.FOLLOWING
 
 

@@ -15,7 +15,7 @@ from zk.model.record import Epoch, Zxid, epoch_of
 EPOCHS_KEPT = 1_000
 """How many epochs the shape goes back. A peer that parted earlier finds no common point and gets a snapshot."""
 
-_CONFIG = EntryKind.CONFIG
+_CONFIG = EntryKind.CONFIG  # found once: Python 3.11 takes longer to find it than to call a method
 _zxid_of = attrgetter("zxid")
 
 

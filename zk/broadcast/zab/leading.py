@@ -23,7 +23,7 @@ from zk.broadcast.zab.stance import Campaign, Look, Move, Stance
 from zk.broadcast.zab.streams import Streams
 from zk.model.record import Epoch, ServerId, Zxid, make_zxid
 
-_LEADING = Role.LEADING
+_LEADING = Role.LEADING  # found once: Python 3.11 takes longer to find it than to call a method
 _TXN = EntryKind.TXN
 
 

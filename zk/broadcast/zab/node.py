@@ -28,7 +28,7 @@ from zk.broadcast.zab.peer import Link, RemoteProtocolError
 from zk.model.chance import Chance
 from zk.model.record import Epoch, ServerId, Zxid
 
-_TXN = EntryKind.TXN
+_TXN = EntryKind.TXN  # found once: Python 3.11 takes longer to find it than to call a method
 
 
 class Node:

@@ -52,7 +52,7 @@ from zk.broadcast.zab.stance import Campaign, Follow, Halted, Lead, Look, Move, 
 from zk.model.chance import Chance
 from zk.model.record import Epoch, ServerId, Zxid
 
-_HALTED = Role.HALTED
+_HALTED = Role.HALTED  # found once: Python 3.11 takes longer to find it than to call a method
 
 
 class Zab:
