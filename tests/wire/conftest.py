@@ -12,6 +12,7 @@ from zk.broadcast.messages import Message
 from zk.broadcast.records import Entry, EntryKind, EpochEnds
 from zk.model import replies, requests
 from zk.model.acl import OPEN_ACL, Acl, Identity
+from zk.model.data import NO_DATA
 from zk.model.errors import ERRORS, APIError, error_from_code
 from zk.model.events import EventType, WatcherType, WatchEvent, WatchMode
 from zk.model.peering import ReplicaMessage
@@ -127,6 +128,13 @@ WRITE: SearchStrategy[Write] = (
     | st.builds(requests.NameMembers, st.lists(TEXT).map(tuple))
 )
 TXN = st.builds(Txn, INT63, SESSION_ID, ZXID, INT63, INT63, INT63, WRITE)
+_DATA_OR_NONE = DATA | st.just(NO_DATA)
+FREQUENT_TXN = st.builds(
+    Txn,
+    *(INT63, SESSION_ID, ZXID, INT63, INT63, INT63),
+    st.builds(requests.SetData, TEXT, _DATA_OR_NONE, VERSION)
+    | st.builds(requests.Create, TEXT, _DATA_OR_NONE, ACL, st.sampled_from(CreateMode), INT63),
+)
 
 # ---- replies
 
@@ -233,6 +241,11 @@ def calls() -> SearchStrategy[Call]:
 @pytest.fixture(scope="session")
 def txns() -> SearchStrategy[Txn]:
     return TXN
+
+
+@pytest.fixture(scope="session")
+def frequent_txns() -> SearchStrategy[Txn]:
+    return FREQUENT_TXN
 
 
 @pytest.fixture(scope="session")

@@ -49,6 +49,36 @@ def test_the_bytes_of_the_log_stay_what_they_are() -> None:
     )
 
 
+@given(st.data())
+def test_the_frequent_writes_are_written_as_the_library_writes_them(
+    frequent_txns: SearchStrategy[Txn], data: st.DataObject
+) -> None:
+    txn = data.draw(frequent_txns)
+    head = (txn.session_id, txn.generation, txn.n, txn.xid, txn.floor)
+    assert isinstance(txn.request, SetData | Create)
+    assert codec.encode_body(txn) == pack(head + operation_fields(txn.request))
+
+
+def decoded(payload: bytes) -> Txn | None:
+    try:
+        return codec.decode(payload)
+    except MarshallingError:
+        return None
+
+
+@given(st.data())
+def test_the_frequent_writes_are_read_as_all_others_are(
+    frequent_txns: SearchStrategy[Txn], data: st.DataObject
+) -> None:
+    payload = bytearray(payload_of(data.draw(frequent_txns)))
+    for at in data.draw(st.lists(st.integers(9, len(payload) - 1), max_size=2)):
+        payload[at] = data.draw(st.integers(0, 255))
+    whole = bytes(payload)[: data.draw(st.integers(9, len(payload)) | st.just(len(payload)))]
+    stamp, array, fields = whole[:8], whole[8], whole[9:]
+    unusual = stamp + bytes((0xDC, 0, array & 15)) + fields  # the same array, its length in three bytes
+    assert decoded(whole) == decoded(unusual)
+
+
 def test_a_log_with_more_than_todays_limits_is_still_readable() -> None:
     big = SetData("/" + "p" * 2 * DEFAULT_LIMITS.path_length_max, bytes(2 * DEFAULT_LIMITS.data_bytes_max))
     txn = Txn(5, SessionId(1), Zxid(2), 3, 4, 0, big)

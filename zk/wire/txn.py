@@ -10,7 +10,10 @@ from struct import Struct
 from sys import maxsize
 from typing import Any
 
-from zk.model.acl import Identity
+from librt.strings import BytesWriter, read_i64_be
+
+from zk.model.acl import OPEN_ACL, Identity
+from zk.model.data import NO_DATA
 from zk.model.errors import APIError, MarshallingError
 from zk.model.limits import Limits
 from zk.model.record import ServerId, SessionId, Zxid
@@ -18,6 +21,7 @@ from zk.model.requests import (
     AttachSession,
     Authenticate,
     Create,
+    CreateMode,
     ExpireSession,
     NameMembers,
     OpenSession,
@@ -26,8 +30,9 @@ from zk.model.requests import (
     Txn,
     Write,
 )
-from zk.wire.native.operations import ENCODERS, Fields, OperationDecoder, create_fields, set_data_fields
+from zk.wire.native.operations import ENCODERS, INT32_MAX, INT32_MIN, Fields, Op, OperationDecoder
 from zk.wire.packing import MALFORMED, pack, unpack
+from zk.wire.scalars import NIL, ScalarReader, write_binary, write_int, write_text
 
 _STAMP = Struct(">Q")
 STAMP_BYTES = _STAMP.size
@@ -50,14 +55,12 @@ _UNLIMITED = OperationDecoder(
 def encode_body(txn: Txn) -> bytes:
     """Everything of `txn` but its time, which the leader adds with `stamp`."""
     request = txn.request
-    if isinstance(request, SetData):  # the two most frequent ones, without detours
-        fields = set_data_fields(request)
-    elif isinstance(request, Create):
-        fields = create_fields(request)
-    else:
-        fields = _FIELDS[type(request)](request)
+    if isinstance(request, SetData):
+        return _encode_set_data(txn, request)
+    if isinstance(request, Create) and request.acl is OPEN_ACL:
+        return _encode_create(txn, request)
     head: Fields = (txn.session_id, txn.generation, txn.n, txn.xid, txn.floor)
-    return pack(head + fields)
+    return pack(head + _FIELDS[type(request)](request))
 
 
 def stamp(time_ms: int, body: bytes) -> bytes:
@@ -68,6 +71,14 @@ def stamp(time_ms: int, body: bytes) -> bytes:
 def decode(payload: bytes) -> Txn:
     """The transaction that `payload` carries. Raises MarshallingError if it carries none."""
     try:
+        txn = _decode_usual(payload)
+    except (ValueError, IndexError):
+        txn = None  # what is wrong with it, if anything, is found below
+    return _decode_any(payload) if txn is None else txn
+
+
+def _decode_any(payload: bytes) -> Txn:
+    try:
         body: Any = unpack(payload[STAMP_BYTES:])  # taking it apart checks its shape, the decoder checks the fields
         session_id, generation, n, xid, floor, op = body[:6]
         fields = body[6:]
@@ -77,6 +88,80 @@ def decode(payload: bytes) -> Txn:
         raise MarshallingError("", f"not a transaction: {error}") from error
     (time_ms,) = _STAMP.unpack_from(payload)
     return Txn(time_ms, session_id, generation, n, xid, floor, request)
+
+
+# ---- the two most frequent writes, by hand: the same bytes, at a fraction of the cost
+
+_SET_DATA_ARRAY = 0x99  # of nine fields
+_CREATE_ARRAY = 0x9B  # of eleven
+_MODES = list(CreateMode)
+
+
+def _encode_set_data(txn: Txn, request: SetData) -> bytes:
+    out = BytesWriter()
+    out.append(_SET_DATA_ARRAY)
+    _write_head(out, txn, Op.SET_DATA, request.path, request.data)
+    write_int(out, request.version)
+    return out.getvalue()
+
+
+def _encode_create(txn: Txn, request: Create) -> bytes:
+    out = BytesWriter()
+    out.append(_CREATE_ARRAY)
+    _write_head(out, txn, Op.CREATE, request.path, request.data)
+    out.append(NIL)  # for the ACL
+    write_int(out, request.mode)
+    write_int(out, request.ttl_ms)
+    return out.getvalue()
+
+
+def _write_head(out: BytesWriter, txn: Txn, op: int, path: str, data: bytes) -> None:
+    write_int(out, txn.session_id)
+    write_int(out, txn.generation)
+    write_int(out, txn.n)
+    write_int(out, txn.xid)
+    write_int(out, txn.floor)
+    out.append(op)
+    write_text(out, path)
+    if data is NO_DATA:
+        out.append(NIL)
+    else:
+        write_binary(out, data)
+
+
+def _decode_usual(payload: bytes) -> Txn | None:
+    """The transaction, if it is one of the two and looks as they do above; else None, ValueError or IndexError."""
+    reader = ScalarReader(payload, STAMP_BYTES)
+    if reader.skip(_SET_DATA_ARRAY):
+        op = Op.SET_DATA
+    elif reader.skip(_CREATE_ARRAY):
+        op = Op.CREATE
+    else:
+        return None
+    session_id, generation = reader.read_int(), reader.read_int()
+    n, xid, floor = reader.read_int(), reader.read_int(), reader.read_int()
+    if not reader.skip(op):
+        return None
+    path = reader.read_text()
+    data = NO_DATA if reader.skip(NIL) else reader.read_binary()
+    request: SetData | Create
+    if op == Op.SET_DATA:
+        version = reader.read_int()
+        if not INT32_MIN <= version <= INT32_MAX:
+            return None
+        request = SetData(path, data, version)
+    else:
+        if not reader.skip(NIL):
+            return None
+        mode, ttl_ms = reader.read_int(), reader.read_int()
+        if not 0 <= mode < len(_MODES):
+            return None
+        request = Create(path, data, OPEN_ACL, _MODES[mode], ttl_ms)
+    time_ms = read_i64_be(payload, 0)
+    if time_ms < 0 or reader.at != len(payload):
+        return None
+    # The calls of SessionId and Zxid, which type checkers ask for, are as dear as all else here.
+    return Txn(time_ms, session_id, generation, n, xid, floor, request)  # type: ignore[arg-type]
 
 
 # ---- the writes that only servers make

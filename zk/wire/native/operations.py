@@ -127,15 +127,6 @@ def data_field(data: bytes) -> bytes | None:
     return None if data is NO_DATA else data
 
 
-def create_fields(r: Create) -> Fields:
-    acl = None if r.acl is OPEN_ACL else acl_fields(r.acl)
-    return (Op.CREATE, r.path, data_field(r.data), acl, r.mode, r.ttl_ms)
-
-
-def set_data_fields(r: SetData) -> Fields:
-    return (Op.SET_DATA, r.path, data_field(r.data), r.version)
-
-
 def _nested(operations: Sequence[Operation | GetData | GetChildren]) -> tuple[Fields, ...]:
     return tuple(ENCODERS[type(operation)](operation) for operation in operations)
 
@@ -148,9 +139,9 @@ def _node_fields(path: str, z: Znode) -> Fields:
 
 
 ENCODERS: dict[type, Callable[..., Fields]] = {
-    Create: create_fields,
+    Create: lambda r: (Op.CREATE, r.path, data_field(r.data), acl_fields(r.acl), r.mode, r.ttl_ms),
     Delete: lambda r: (Op.DELETE, r.path, r.version),
-    SetData: set_data_fields,
+    SetData: lambda r: (Op.SET_DATA, r.path, data_field(r.data), r.version),
     SetAcl: lambda r: (Op.SET_ACL, r.path, acl_fields(r.acl), r.version),
     Check: lambda r: (Op.CHECK, r.path, r.version, r.czxid),
     Multi: lambda r: (Op.MULTI, _nested(r.operations)),

@@ -1,0 +1,160 @@
+"""Single MessagePack values written and read by hand: for the few arrays that are on the path of every write, whose
+fields are known one by one. All else goes through packing.py; what is written here is byte for byte the same.
+"""
+
+from librt.strings import BytesWriter, read_i16_be, read_i32_be, read_i64_be, write_i16_be, write_i32_be, write_i64_be
+
+NIL = 0xC0
+
+
+def write_int(out: BytesWriter, value: int) -> None:
+    """OverflowError above 64 bits."""
+    if value >= 0:
+        if value < 0x80:
+            out.append(value)
+        elif value < 0x100:
+            out.append(0xCC)
+            out.append(value)
+        elif value < 0x1_0000:
+            out.append(0xCD)
+            write_i16_be(out, value if value < 0x8000 else value - 0x1_0000)
+        elif value < 0x1_0000_0000:
+            out.append(0xCE)
+            write_i32_be(out, value if value < 0x8000_0000 else value - 0x1_0000_0000)
+        elif value < 0x8000_0000_0000_0000:
+            out.append(0xCF)
+            write_i64_be(out, value)
+        else:
+            out.append(0xCF)
+            out.write(value.to_bytes(8, "big"))
+    elif value >= -0x20:
+        out.append(0x100 + value)
+    elif value >= -0x80:
+        out.append(0xD0)
+        out.append(0x100 + value)
+    elif value >= -0x8000:
+        out.append(0xD1)
+        write_i16_be(out, value)
+    elif value >= -0x8000_0000:
+        out.append(0xD2)
+        write_i32_be(out, value)
+    else:
+        out.append(0xD3)
+        out.write(value.to_bytes(8, "big", signed=True))
+
+
+def write_text(out: BytesWriter, value: str) -> None:
+    """UnicodeEncodeError at surrogates."""
+    data = value.encode()
+    size = len(data)
+    if size < 0x20:
+        out.append(0xA0 + size)
+    else:
+        _write_size(out, size, 0xD9)
+    out.write(data)
+
+
+def write_binary(out: BytesWriter, value: bytes) -> None:
+    _write_size(out, len(value), 0xC4)
+    out.write(value)
+
+
+def _write_size(out: BytesWriter, size: int, shortest: int) -> None:
+    """A size of one, two or four bytes behind the byte `shortest` or one of the two that follow it."""
+    if size < 0x100:
+        out.append(shortest)
+        out.append(size)
+    elif size < 0x1_0000:
+        out.append(shortest + 1)
+        write_i16_be(out, size if size < 0x8000 else size - 0x1_0000)
+    else:
+        out.append(shortest + 2)
+        write_i32_be(out, size if size < 0x8000_0000 else size - 0x1_0000_0000)
+
+
+class ScalarReader:
+    """Reads values one by one; `at` is where the next one begins. IndexError where `data` ends too early, ValueError at
+    another value than the one that is asked for: then packing.py has to have a look at the whole."""
+
+    __slots__ = ("at", "data")
+
+    def __init__(self, data: bytes, at: int) -> None:
+        self.data = data
+        self.at = at
+
+    def read_int(self) -> int:
+        """One of up to 63 bits and a sign."""
+        data, at = self.data, self.at
+        first = data[at]
+        if first < 0x80:
+            self.at = at + 1
+            return first
+        if first >= 0xE0:
+            self.at = at + 1
+            return first - 0x100
+        value: int
+        if first == 0xCF or first == 0xD3:
+            value = read_i64_be(data, at + 1)
+            if value < 0 and first == 0xCF:
+                raise ValueError("it has 64 bits")
+            self.at = at + 9
+        elif first == 0xCE or first == 0xD2:
+            value = read_i32_be(data, at + 1)
+            if value < 0 and first == 0xCE:
+                value += 0x1_0000_0000
+            self.at = at + 5
+        elif first == 0xCD or first == 0xD1:
+            value = read_i16_be(data, at + 1)
+            if value < 0 and first == 0xCD:
+                value += 0x1_0000
+            self.at = at + 3
+        elif first == 0xCC or first == 0xD0:
+            value = data[at + 1]
+            if value >= 0x80 and first == 0xD0:
+                value -= 0x100
+            self.at = at + 2
+        else:
+            raise ValueError("not an integer")
+        return value
+
+    def read_text(self) -> str:
+        first = self.data[self.at]
+        if 0xA0 <= first < 0xC0:
+            self.at += 1
+            return self._read(first - 0xA0).decode()
+        return self._read(self._read_size(0xD9)).decode()
+
+    def read_binary(self) -> bytes:
+        return self._read(self._read_size(0xC4))
+
+    def skip(self, first: int) -> bool:
+        """Whether a value begins here with the byte `first`; then what follows that byte is the next to be read."""
+        found = self.data[self.at] == first
+        if found:
+            self.at += 1
+        return found
+
+    def _read_size(self, shortest: int) -> int:
+        data, at = self.data, self.at
+        kind = data[at] - shortest
+        size: int
+        if kind == 0:
+            self.at = at + 2
+            return data[at + 1]
+        if kind == 1:
+            self.at = at + 3
+            size = read_i16_be(data, at + 1)
+            return size if size >= 0 else size + 0x1_0000
+        if kind == 2:
+            self.at = at + 5
+            size = read_i32_be(data, at + 1)
+            return size if size >= 0 else size + 0x1_0000_0000
+        raise ValueError("not a value of the kind that is asked for")
+
+    def _read(self, size: int) -> bytes:
+        begin = self.at
+        end = begin + size
+        if end > len(self.data):
+            raise IndexError("the value is cut off")
+        self.at = end
+        return self.data[begin:end]
