@@ -29,7 +29,8 @@ SWITCH = "ZK_COMPILE"
 TRIED_WITH = (11, 13)
 """The first and the last Python 3 that the compiled build was tried with: others are compiled for only if asked to."""
 
-REQUIRED = ("mypy[mypyc]>=2.0", "setuptools>=65")
+REQUIRED = ("mypy[mypyc]>=2.4,<2.5", "setuptools>=65")
+"""A later mypyc may count on a later librt at run time than what pyproject.toml asks for."""
 
 FLOORS = (
     *("model", "tree", "broadcast", "broadcast/zab", "wire", "wire/native", "wire/zookeeper", "replica"),
