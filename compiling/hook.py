@@ -35,7 +35,15 @@ REQUIRED = ("mypy[mypyc]>=2.4,<2.5", "setuptools>=65")
 FLOORS = (
     *("model", "tree", "broadcast", "broadcast/zab", "wire", "wire/native", "wire/zookeeper", "replica"),
     *("storage/segment", "storage/position", "storage/writer", "storage/store", "storage/errors"),
-    *("server/runtime", "server/clients", "server/connection", "server/stream", "server/listener", "server/latencies"),
+    *(
+        "server/runtime",
+        "server/clients",
+        "server/connection",
+        "server/stream",
+        "server/listener",
+        "server/latencies",
+        "server/poller",
+    ),
 )
 """Folders and modules of zk that are compiled."""
 
@@ -49,6 +57,7 @@ LEFT_OUT = frozenset(
 DERIVED_FROM = {
     "replica/replica": {"Replica"},  # by the server for tests
     "broadcast/zab/zab": {"Zab"},  # by the simulator
+    "server/poller": {"Source"},  # by the links to other servers
     "tree/tree": {"Tree"},  # by a planted bug
     "wire/zookeeper/jute": {"Reader"},  # by the import of ZooKeeper's files
 }

@@ -6,6 +6,7 @@ end. All else stays as it was, to the letter.
 """
 
 import ast
+import re
 from collections import Counter
 from collections.abc import Collection
 
@@ -39,7 +40,9 @@ def _documented(source: str) -> str:
 
 def _opened(source: str, names: Collection[str]) -> str:
     for name in names:
-        source = source.replace(f"\nclass {name}:", f"\n@mypyc_attr(allow_interpreted_subclasses=True)\nclass {name}:")
+        source = re.sub(
+            rf"^class {name}\b", r"@mypyc_attr(allow_interpreted_subclasses=True)\n\g<0>", source, flags=re.M
+        )
     return source
 
 

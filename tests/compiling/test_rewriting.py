@@ -239,3 +239,8 @@ def test_where_there_is_no_compiler_the_build_says_so(monkeypatch: pytest.Monkey
     pytest.importorskip("mypyc", reason="mypyc is not installed: it comes with mypy")
     monkeypatch.setenv("CC", "no-such-compiler -pthread")
     assert lacking().startswith("there is no C compiler: 'no-such-compiler -pthread' is not found")
+
+
+def test_what_others_derive_from_may_itself_derive_from_something() -> None:
+    lines = rewritten("class Source(ABC):\n    pass\n\n\nclass Sources(ABC):\n    pass\n", {"Source"}).split("\n")
+    assert [line for line in lines if line.startswith("@")] == ["@mypyc_attr(allow_interpreted_subclasses=True)"]

@@ -19,7 +19,8 @@ from zk.replica.events import ClientConnected, ClientDisconnected, ClientReceive
 from zk.server.clients import Clients
 from zk.server.config import Address
 from zk.server.listener import listen
-from zk.server.poller import READ, Poller, open_poller
+from zk.server.poller import READ, Poller, Source
+from zk.server.polling import open_poller
 from zk.server.wakeup import Wakeup
 from zk.wire.framing import ProtocolError
 from zk.wire.native import ClientConnection, ServerHello
@@ -31,7 +32,7 @@ class OpenEdge(Protocol):
     def __call__(self, **limits: int) -> "AbstractAsyncContextManager[Edge]": ...
 
 
-class Edge:
+class Edge(Source):
     """What stands between sockets and a replica; in place of the replica, `body` answers, if `answering`."""
 
     def __init__(self, poller: Poller, limits: Limits) -> None:

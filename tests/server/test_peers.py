@@ -19,7 +19,8 @@ from zk.server import peers as peers_module
 from zk.server.config import Address
 from zk.server.listener import listen
 from zk.server.peers import HELLO_TIMEOUT_MS, Peers
-from zk.server.poller import Poller, open_poller
+from zk.server.poller import Poller
+from zk.server.polling import open_poller
 from zk.wire.peer import VERSION, Hello, encode
 
 pytestmark = pytest.mark.trio

@@ -7,13 +7,14 @@ import pytest
 import trio
 import trio.testing
 
-from zk.server.poller import READ, WRITE, Poller, open_poller
+from zk.server.poller import READ, WRITE, Poller, Source
+from zk.server.polling import open_poller
 from zk.server.wakeup import Wakeup
 
 pytestmark = pytest.mark.trio
 
 
-class End:
+class End(Source):
     """One end of a pair of sockets, as a source."""
 
     def __init__(self, end: socket.socket) -> None:
@@ -119,13 +120,13 @@ async def test_a_wakeup_from_a_thread_is_seen_once(
         monkeypatch.delattr("os.eventfd")
     wakeup = Wakeup()
 
-    class Source:
+    class Woken(Source):
         def fileno(self) -> int:
             return wakeup.fileno()
 
         def on_ready(self, ready: int) -> None: ...
 
-    source = Source()
+    source = Woken()
     poller.register(source, READ)
     for _ in range(2):
         assert await nothing_is_ready(poller)

@@ -20,7 +20,7 @@ from zk.replica.replica import Replica
 from zk.server.config import Address
 from zk.server.listener import listen
 from zk.server.logthread import LogThread, SnapshotThread
-from zk.server.poller import open_poller
+from zk.server.polling import open_poller
 from zk.server.runtime import Runtime, monotonic_ms, wall_ms
 from zk.server.wakeup import Wakeup
 from zk.sim.disk import Disk

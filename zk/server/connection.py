@@ -14,11 +14,12 @@ from zk.model.record import ConnectionId, Zxid
 from zk.model.replies import Reply
 from zk.model.requests import Call, ClientRequest
 from zk.replica.events import ClientReceived
-from zk.server.faces import Face, open_face
+from zk.server.faces import open_face
 from zk.server.latencies import SAMPLES_MASK, Latencies
-from zk.server.poller import READ, WRITE
+from zk.server.poller import READ, WRITE, Source
 from zk.server.stream import Stream
 from zk.server.tls import TlsStream
+from zk.wire.face import Face
 from zk.wire.framing import ProtocolError
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ CALLS_FIRST_SLICE = 4  # handed over before the size of the answers is known; do
 REPLY_BYTES_PER_TURN = 256 * 1024  # to one connection; what its next calls are answered with has to wait
 
 
-class ClientConnection:
+class ClientConnection(Source):
     """One connection: read → face → pending → replica → face → sent.
 
     It is open, then (after `close`) closing: nothing more is read as a call, what was answered is sent, then the other

@@ -4,29 +4,14 @@ A face translates between bytes and calls, and knows nothing else. The table is 
 zk/wire/native/connection.py and zk/wire/zookeeper/connection.py next.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable
 
-from zk.model.events import WatchEvent
 from zk.model.limits import Limits
 from zk.model.record import record
-from zk.model.replies import Reply
-from zk.model.requests import Call
 from zk.wire import native, zookeeper
+from zk.wire.face import Face
 from zk.wire.framing import ProtocolError
 from zk.wire.zookeeper import words
-
-
-class Face(Protocol):
-    """The server's end of one connection, without I/O."""
-
-    def receive(self, data: bytes) -> list[Call]:
-        """The calls that `data` completes. ProtocolError: send its farewell, then close."""
-
-    def greeting(self) -> bytes:
-        """What is to be sent before any answer, once it is known; given out once."""
-
-    def send(self, items: Sequence[Reply | WatchEvent]) -> bytes: ...
 
 
 @record

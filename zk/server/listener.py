@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable
 
 from zk.server.config import Address
-from zk.server.poller import READ, Poller
+from zk.server.poller import READ, Poller, Source
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ def listen(address: Address) -> socket.socket:
     return listening
 
 
-class Listener:
+class Listener(Source):
     """Hands every accepted connection, with the numeric address it came from, to `accepted`."""
 
     def __init__(

@@ -21,7 +21,7 @@ from zk.model.record import ConnectionId, ServerId
 from zk.replica.events import Event, PeerReceived
 from zk.server.config import Address
 from zk.server.listener import Listener
-from zk.server.poller import READ, WRITE, Poller
+from zk.server.poller import READ, WRITE, Poller, Source
 from zk.server.stream import Stream
 from zk.wire.framing import ProtocolError
 from zk.wire.peer import Hello, PeerReader, encode
@@ -205,7 +205,7 @@ async def _dial(address: Address) -> socket.socket:
     raise OSError(f"no answer within {DIAL_TIMEOUT_MS} ms")
 
 
-class PeerLink:
+class PeerLink(Source):
     """One connection to another server; `peer` is None until it has introduced itself."""
 
     def __init__(

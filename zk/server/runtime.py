@@ -30,7 +30,7 @@ from zk.replica.replica import Replica
 from zk.server.clients import Clients
 from zk.server.logthread import LogThread, SnapshotThread
 from zk.server.peers import Peers
-from zk.server.poller import READ, Poller
+from zk.server.poller import READ, Poller, Source
 from zk.server.wakeup import Wakeup
 from zk.wire.peer import Hello
 
@@ -55,7 +55,7 @@ class ServerHaltedError(Exception):
     """The server can't go on; the text says why, for the operator."""
 
 
-class Runtime:
+class Runtime(Source):
     """Joins a replica with its clients, its peers and its disk.
 
     `on_role_changed` is called when the replica says so. `monotonic_ms` and `wall_ms` are its clocks: the one that the

@@ -26,7 +26,8 @@ from zk.server.config import Address, ConfigError, ServerConfig
 from zk.server.listener import listen
 from zk.server.logs import logging_to_stderr
 from zk.server.logthread import LogThread, SnapshotThread, writing
-from zk.server.poller import Poller, open_poller
+from zk.server.poller import Poller
+from zk.server.polling import open_poller
 from zk.server.runtime import Runtime, ServerHaltedError, monotonic_ms, wall_ms
 from zk.server.tls import server_context
 from zk.server.wakeup import Wakeup

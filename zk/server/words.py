@@ -24,7 +24,6 @@ from zk.server.clients import Clients
 from zk.server.config import ServerConfig
 from zk.server.connection import ClientConnection
 from zk.server.peers import Peers
-from zk.server.poller import READ, WRITE
 from zk.server.runtime import monotonic_ms, wall_ms
 from zk.storage.store import Store
 from zk.tree.members import CONFIG
@@ -222,7 +221,7 @@ class Words:
             )
         return ConnectionFacts(
             address=connection.peer,
-            interest=(1 if connection.interest & READ else 0) | (4 if connection.interest & WRITE else 0),
+            interest=connection.interest,
             queued=connection.outstanding + len(connection.pending),
             received=connection.received,
             sent=connection.sent,

@@ -23,7 +23,7 @@ from zk.replica.events import Tick
 from zk.server.config import Address
 from zk.server.listener import listen
 from zk.server.logthread import writing
-from zk.server.poller import open_poller
+from zk.server.polling import open_poller
 from zk.server.runtime import Runtime, monotonic_ms, wall_ms
 from zk.server.testing import free_ports
 from zk.storage.segment import Identity

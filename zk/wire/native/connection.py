@@ -14,6 +14,7 @@ from zk.model.limits import DEFAULT_LIMITS, Limits
 from zk.model.record import Zxid
 from zk.model.replies import Reply
 from zk.model.requests import Call, Malformed
+from zk.wire.face import Face
 from zk.wire.framing import Frame, FrameReader, ProtocolError
 from zk.wire.native.handshake import (
     FEATURES,
@@ -42,7 +43,7 @@ REPLY_BYTES_MAX = 64 * 1024 * 1024
 _operation_decoder = lru_cache(maxsize=8)(OperationDecoder)  # one for all connections with the same limits
 
 
-class ServerConnection:
+class ServerConnection(Face):
     """The server's end of one connection.
 
     `receive` gives the calls in their order. For the bytes of the client's hello it gives none; `greeting` is then what

@@ -14,6 +14,7 @@ from zk.model.events import WatchEvent
 from zk.model.limits import DEFAULT_LIMITS, Limits
 from zk.model.replies import Reply
 from zk.model.requests import Call
+from zk.wire.face import Face
 from zk.wire.framing import ProtocolError
 from zk.wire.zookeeper.numbers import CONNECT_REQUEST_BYTES_MIN
 from zk.wire.zookeeper.replies import Encoder, event_bytes
@@ -38,7 +39,7 @@ def begins(head: bytes) -> bool | None:
     return CONNECT_REQUEST_BYTES_MIN <= int.from_bytes(head[:4], "big") <= CONNECT_REQUEST_BYTES_MAX
 
 
-class ServerConnection:
+class ServerConnection(Face):
     """The server's end of one connection.
 
     `receive` gives the calls in their order. A call that is framed well but can't be understood becomes a call of
