@@ -6,7 +6,7 @@ Knows nothing of what is said on them: that is connection.py, which is to be rea
 import logging
 import socket
 import ssl
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
 
@@ -66,7 +66,7 @@ class Clients:
         self._handshakes: dict[ClientConnection, int] = {}  # until when a first call must have come; oldest first
         self._lingering: dict[ClientConnection, int] = {}  # when they are closed at the latest; oldest first
         self._waiting: dict[ClientConnection, None] = {}  # with calls that can be handed over in the next round
-        self._to_flush: deque[ClientConnection] = deque()
+        self._to_flush: list[ClientConnection] = []
         self._refused: Counter[str] = Counter()  # by reason, since the last complaint about them
         self._complain_at_ms = 0
         self.accepted = 0  # connections so far
@@ -163,8 +163,10 @@ class Clients:
 
     def flush(self) -> None:
         """One send for each connection that has something to be sent; beyond a number of them, in the next round."""
-        for _ in range(min(len(self._to_flush), SENDS_PER_ROUND)):
-            self._to_flush.popleft().flush()
+        due = self._to_flush
+        self._to_flush = due[SENDS_PER_ROUND:]
+        for connection in due[:SENDS_PER_ROUND]:
+            connection.flush()
 
     def drain(self) -> None:
         """Take no more connections and read no more calls; what the replica has is still answered."""

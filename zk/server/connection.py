@@ -215,15 +215,19 @@ class ClientConnection(Source):
 
     def answer(self, items: Sequence[Reply | WatchEvent]) -> None:
         assert self._face is not None, "an answer before any call"
-        replies = list(map(type, items)).count(Reply)
+        replies = 0
+        for item in items:
+            if isinstance(item, Reply):
+                replies += 1
+            self.last_zxid = item.zxid
         self.outstanding -= replies
         self._say(self._face.send(items))
         self.sent += len(items)
-        self.last_zxid = items[-1].zxid
         self.answered_at_ms = self._clients.now_ms
         if self._timed:
-            self._timed = max(self._timed - replies, 0)
-            if not self._timed:
+            self._timed -= replies
+            if self._timed <= 0:
+                self._timed = 0
                 elapsed_ms = self.answered_at_ms - self._timed_at_ms
                 self.latencies.took(elapsed_ms)
                 self._clients.latencies.took(elapsed_ms)

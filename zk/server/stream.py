@@ -1,10 +1,10 @@
 """A connected socket that never blocks, and the bytes that it did not take yet. Knows nothing of what they mean."""
 
 import socket
-from collections import deque
 from contextlib import suppress
 
 RECEIVE_BYTES = 64 * 1024
+FEW_BYTES = 448  # more than most requests have, and few enough for Python's own allocator
 SEND_BYTES = 128 * 1024  # what is gathered into one send
 
 
@@ -13,14 +13,18 @@ class Stream:
 
     failure = ""  # what an operator should know of the end; TLS has more to say here
 
-    __slots__ = ("_parts", "_socket", "broken", "unsent_bytes")
+    __slots__ = ("_more", "_next", "_receive", "_receive_bytes", "_send", "_socket", "broken", "unsent_bytes")
 
     def __init__(self, connected: socket.socket) -> None:
         connected.setblocking(False)
         with suppress(OSError):  # some systems refuse if it is broken already
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket = connected
-        self._parts: deque[bytes | memoryview] = deque()
+        self._receive = connected.recv  # looked up once
+        self._send = connected.send
+        self._receive_bytes = FEW_BYTES
+        self._next: bytes | memoryview = b""  # what is sent first: nearly always, all there is
+        self._more: list[bytes] = []  # what is sent after it
         self.unsent_bytes = 0
         self.broken = False
 
@@ -37,46 +41,53 @@ class Stream:
         return f"{host}:{port}"
 
     def receive(self) -> bytes | None:
-        """What has arrived; None if nothing has; b"" if nothing ever will."""
+        """What has arrived, or the beginning of it; None if nothing has; b"" if nothing ever will."""
         try:
-            return self._socket.recv(RECEIVE_BYTES)
+            data = self._receive(self._receive_bytes)
         except BlockingIOError:
             return None
         except OSError:
             self.broken = True
             return b""
+        if len(data) == FEW_BYTES:
+            self._receive_bytes = RECEIVE_BYTES  # who sent much once will do so again
+        return data
 
     def queue(self, data: bytes) -> None:
         """Send `data` with the next flush."""
-        self._parts.append(data)
+        if self.unsent_bytes == 0:
+            self._next = data
+        else:
+            self._more.append(data)
         self.unsent_bytes += len(data)
 
     def flush(self) -> None:
         """Send what the socket takes: usually everything, in one call."""
-        parts = self._parts
-        while parts and not self.broken:
-            data = parts.popleft()
-            if parts and len(data) < SEND_BYTES:
-                data = self._gather(data)
+        while self.unsent_bytes and not self.broken:
+            if self._more and len(self._next) < SEND_BYTES:
+                self._gather()
+            data = self._next
             try:
-                sent = self._socket.send(data)
+                sent = self._send(data)
             except BlockingIOError:
-                sent = 0
+                return
             except OSError:
                 self.broken = True
                 return
             self.unsent_bytes -= sent
             if sent < len(data):
-                parts.appendleft(memoryview(data)[sent:])
+                self._next = memoryview(data)[sent:]
                 return
+            self._next = self._more.pop(0) if self._more else b""
 
-    def _gather(self, first: bytes | memoryview) -> bytes:
-        gathered, size = [first], len(first)
-        while self._parts and size < SEND_BYTES:
-            part = self._parts.popleft()
-            gathered.append(part)
-            size += len(part)
-        return b"".join(gathered)
+    def _gather(self) -> None:
+        """Let what is sent next be of some size."""
+        size, count = len(self._next), 0
+        while count < len(self._more) and size < SEND_BYTES:
+            size += len(self._more[count])
+            count += 1
+        self._next = b"".join((self._next, *self._more[:count]))
+        del self._more[:count]
 
     def end(self) -> None:
         """Tell the other side that nothing more comes."""
@@ -91,6 +102,7 @@ class Stream:
             self._socket.shutdown(socket.SHUT_RD)
 
     def close(self) -> None:
-        self._parts.clear()
+        self._next = b""
+        self._more.clear()
         self.unsent_bytes = 0
         self._socket.close()
