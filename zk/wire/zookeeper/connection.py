@@ -5,10 +5,10 @@ Owns the state of one connection's framing, and which of its calls have no answe
 calls, so the xids stay here, and the service never sees them. Read requests.py and replies.py for what the bytes mean.
 """
 
-from collections import deque
 from collections.abc import Sequence
 from functools import lru_cache
-from struct import Struct
+
+from librt.strings import BytesWriter, read_i32_be
 
 from zk.model.events import WatchEvent
 from zk.model.limits import DEFAULT_LIMITS, Limits
@@ -17,15 +17,13 @@ from zk.model.requests import Call
 from zk.wire.face import Face
 from zk.wire.framing import ProtocolError
 from zk.wire.zookeeper.numbers import CONNECT_REQUEST_BYTES_MIN
-from zk.wire.zookeeper.replies import Encoder, event_bytes
-from zk.wire.zookeeper.requests import CACHED, RequestDecoder, connect
+from zk.wire.zookeeper.replies import event_bytes
+from zk.wire.zookeeper.requests import Asked, RequestDecoder, connect
 
 CONNECT_REQUEST_BYTES_MAX = 0xFFFF
 """So that a connect request can be told from everything else that a connection may begin with."""
 
 _HEAD_BYTES = 8  # what a request has at the least: its xid and its opcode
-_length_at = Struct(">i").unpack_from
-_head_at = Struct(">iii").unpack_from  # length, xid, opcode
 
 _request_decoder = lru_cache(maxsize=8)(RequestDecoder)  # one for all connections with the same limits
 
@@ -36,7 +34,7 @@ def begins(head: bytes) -> bool | None:
         return False
     if len(head) < 4:
         return None
-    return CONNECT_REQUEST_BYTES_MIN <= int.from_bytes(head[:4], "big") <= CONNECT_REQUEST_BYTES_MAX
+    return CONNECT_REQUEST_BYTES_MIN <= read_i32_be(head, 0) <= CONNECT_REQUEST_BYTES_MAX
 
 
 class ServerConnection(Face):
@@ -50,7 +48,7 @@ class ServerConnection(Face):
         self._decoder = _request_decoder(limits)
         self._frame_bytes_max = limits.zookeeper_frame_bytes_max
         self._connected = False
-        self._asked: deque[tuple[int, Encoder]] = deque()  # unanswered calls: their xids, and how to answer them
+        self._asked = Asked()
         self._unfinished = bytearray()
         self._wanted_bytes = 0  # how long `_unfinished` must be before it is worth looking at
 
@@ -68,33 +66,25 @@ class ServerConnection(Face):
                 return []
             data = bytes(unfinished)
             unfinished.clear()
-        calls: list[Call] = []
+        asked = self._asked
         at, end = 0, len(data)
         if not self._connected:
-            at = self._connect(data, calls)
+            at = self._connect(data)
             if at == 0:
                 self._keep(data)
-                return calls
-        asked = self._asked
-        decoder = self._decoder
-        known = decoder.cache
-        while end - at >= 12:
-            head: tuple[int, int, int] = _head_at(data, at)
-            length, xid, op = head
+                return []
+        while end - at >= 12:  # length, xid, opcode
+            length = read_i32_be(data, at)
             if not _HEAD_BYTES <= length <= self._frame_bytes_max:
                 raise self._wrong_length(length)
             next_at = at + 4 + length
             if next_at > end:
                 break
-            body = data[at + 8 : next_at]
-            before = known.get(body) if op in CACHED else None
-            for call, encode in (before,) if before is not None else decoder.decode(op, body):
-                asked.append((xid, encode))
-                calls.append(call)
+            self._decoder.decode(read_i32_be(data, at + 4), read_i32_be(data, at + 8), data[at + 8 : next_at], asked)
             at = next_at
         if at < end:
             self._keep(data[at:] if at else data)
-        return calls
+        return asked.take_calls()
 
     def greeting(self) -> bytes:
         """Nothing is said before the answer to the connect request."""
@@ -102,37 +92,33 @@ class ServerConnection(Face):
 
     def send(self, items: Sequence[Reply | WatchEvent]) -> bytes:
         """The bytes of answers and events, in this order."""
-        pieces: list[bytes] = []
-        asked = self._asked
+        out = BytesWriter()
         for item in items:
             if isinstance(item, Reply):
-                xid, encode = asked.popleft()
-                pieces.append(encode(xid, item.zxid, item.body))
+                self._asked.answer(out, item)
             else:
-                pieces.append(event_bytes(item))
-        return b"".join(pieces)
+                out.write(event_bytes(item))
+        return out.getvalue()
 
-    def _connect(self, data: bytes, calls: list[Call]) -> int:
+    def _connect(self, data: bytes) -> int:
         """Take the connect request off the beginning of `data`, if all of it is there; where it ends."""
         if len(data) < 4:
             return 0
-        (length,) = _length_at(data)
+        length = read_i32_be(data, 0)
         if not CONNECT_REQUEST_BYTES_MIN <= length <= CONNECT_REQUEST_BYTES_MAX:
             raise ProtocolError(f"a connection begins with a connect request, and none has {length} bytes")
-        end = 4 + int(length)
+        end = 4 + length
         if len(data) < end:
             return 0
-        call, encode = connect(data[4:end])
+        connect(data[4:end], self._asked)
         self._connected = True
-        self._asked.append((0, encode))
-        calls.append(call)
         return end
 
     def _keep(self, data: bytes) -> None:
         """The beginning of a request; what its length says is looked at before anything is gathered for it."""
         self._wanted_bytes = 4
         if len(data) >= 4:
-            (length,) = _length_at(data)
+            length = read_i32_be(data, 0)
             if self._connected and not _HEAD_BYTES <= length <= self._frame_bytes_max:
                 raise self._wrong_length(length)
             self._wanted_bytes = 4 + length

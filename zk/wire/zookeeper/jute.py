@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 from struct import Struct, error
 from typing import TypeVar
 
+from librt.strings import read_i32_be, read_i64_be
+
 from zk.model.data import NO_DATA
 from zk.model.errors import MarshallingError
 
@@ -18,9 +20,6 @@ _LONG = Struct(">q")
 
 NULL = b"\xff\xff\xff\xff"
 """A buffer, a text or a vector that is null."""
-
-_int_at = _INT.unpack_from
-_long_at = _LONG.unpack_from
 
 # ---- encoding
 
@@ -80,21 +79,17 @@ class Reader:
 
     def int32(self) -> int:
         at = self.at
+        if at + 4 > self._end:
+            raise _cut(at)
         self.at = at + 4
-        try:
-            value: int = _int_at(self._data, at)[0]
-        except error:
-            raise _cut(at) from None
-        return value
+        return read_i32_be(self._data, at)
 
     def int64(self) -> int:
         at = self.at
+        if at + 8 > self._end:
+            raise _cut(at)
         self.at = at + 8
-        try:
-            value: int = _long_at(self._data, at)[0]
-        except error:
-            raise _cut(at) from None
-        return value
+        return read_i64_be(self._data, at)
 
     def fields(self, struct: Struct) -> tuple[int, ...]:
         """Several fields of fixed sizes at once."""
@@ -114,26 +109,23 @@ class Reader:
 
     def skip(self, expected: bytes) -> bool:
         """Read on behind `expected`, if it is what comes next."""
-        found = self._data.startswith(expected, self.at)
+        end = self.at + len(expected)
+        found = self._data[self.at : end] == expected
         if found:
-            self.at += len(expected)
+            self.at = end
         return found
 
     def buffer(self) -> bytes | None:
         """The bytes; None for null."""
-        data, begin = self._data, self.at + 4
-        try:
-            length: int = _int_at(data, begin - 4)[0]
-        except error:
-            raise _cut(begin - 4) from None
+        length = self.int32()
+        begin = self.at
         end = begin + length
         if not begin <= end <= self._end:
             if length != -1:
                 raise MarshallingError("", f"a length of {length} at byte {begin - 4} of {self._end}")
-            self.at = begin
             return None
         self.at = end
-        return data[begin:end]
+        return self._data[begin:end]
 
     def data(self) -> bytes:
         """The data of a node, which may be null."""
@@ -143,7 +135,12 @@ class Reader:
     def text(self) -> str | None:
         """The text; None for null. What is not UTF-8 becomes U+FFFD, as in ZooKeeper: no path may hold that."""
         encoded = self.buffer()
-        return None if encoded is None else encoded.decode("utf-8", "replace")
+        if encoded is None:
+            return None
+        try:
+            return encoded.decode()
+        except UnicodeDecodeError:
+            return encoded.decode("utf-8", "replace")
 
     def vector(self, item: Callable[[], T], item_bytes_min: int = 1) -> list[T] | None:
         """As many items as the vector says; None for null. `item_bytes_min`: what each occupies at the least, so that

@@ -6,9 +6,10 @@ refusal, a record. What the model explains about a refusal is lost here: the pro
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from struct import Struct
 from typing import Any
+
+from librt.strings import BytesWriter, write_i32_be, write_i64_be
 
 from zk.model.acl import Identity
 from zk.model.errors import APIError, BadArgumentsError, Code, NoNodeError, SessionExpiredError
@@ -33,111 +34,134 @@ from zk.model.znode import Znode
 from zk.wire.zookeeper.jute import buffer_bytes, data_bytes, flag_bytes, int32_bytes, text_bytes, vector_bytes
 from zk.wire.zookeeper.numbers import SECRET_BYTES, STATE_SYNC_CONNECTED, OpCode, Xid
 
-Encoder = Callable[[int, int, Body | APIError], bytes]
-"""The frame of an answer: from the call's xid, the answer's zxid, and its body."""
+_HEAD = 16  # what of it counts into a frame's length: xid, zxid, error code
+_STAT = 68
 
-_head = Struct(">iiqi").pack  # length, xid, zxid, error code
-_HEAD = 16  # what of it counts into the length
-_head_and_length = Struct(">iiqii").pack  # and of what follows, its length
-_stat = Struct(">qqqqiiiqiiq").pack
-_head_and_stat = Struct(">iiqiqqqqiiiqiiq").pack
-_HEAD_AND_STAT = _HEAD + 68
-_event_head = Struct(">iiqiiii").pack  # length, xid, zxid, error code, type, state, the path's length
-_EVENT_HEAD = 28
-
-# ---- answers
+# ---- how an answer is written
 
 
-def refusal(xid: int, zxid: int, body: Body | APIError) -> bytes:
-    assert isinstance(body, APIError), f"an answer nobody asked for: {body!r}"
-    return _head(_HEAD, xid, zxid, body.code)
+class Encoder:
+    """What is made of the answer to one request. Here: of one that is always refused."""
+
+    def write(self, out: BytesWriter, xid: int, zxid: int, body: Body | APIError) -> None:
+        """Put the frame of the answer behind what is in `out`: from the call's xid, the answer's zxid, and its
+        body."""
+        assert isinstance(body, APIError), f"an answer nobody asked for: {body!r}"
+        _write_head(out, 0, xid, zxid, body.code)
 
 
-def data(xid: int, zxid: int, body: Body | APIError) -> bytes:
-    """Of getData."""
-    if type(body) is not Znode:
-        return unreadable(xid, zxid, body)
-    tail = body.zookeeper_tail
-    if tail is None:
-        tail = body.zookeeper_tail = data_bytes(body.data) + stat_bytes(body.stat)
-    return _head(_HEAD + len(tail), xid, zxid, 0) + tail
+REFUSAL = Encoder()
 
 
-def done(xid: int, zxid: int, body: Body | APIError) -> bytes:
+def _write_head(out: BytesWriter, record_bytes: int, xid: int, zxid: int, code: int) -> None:
+    write_i32_be(out, _HEAD + record_bytes)
+    write_i32_be(out, xid)
+    write_i64_be(out, zxid)
+    write_i32_be(out, code)
+
+
+class _Unreadable(Encoder):
+    """The refusal of a read: here, what can be no path is a node that does not exist, as in ZooKeeper."""
+
+    def write(self, out: BytesWriter, xid: int, zxid: int, body: Body | APIError) -> None:
+        REFUSAL.write(out, xid, zxid, NoNodeError() if isinstance(body, BadArgumentsError) else body)
+
+
+UNREADABLE = _Unreadable()
+
+
+class _Done(Encoder):
     """Of whatever is answered without a record."""
-    if isinstance(body, Done):
-        return _head(_HEAD, xid, zxid, 0)
-    return refusal(xid, zxid, body)
+
+    def write(self, out: BytesWriter, xid: int, zxid: int, body: Body | APIError) -> None:
+        if isinstance(body, Done):
+            _write_head(out, 0, xid, zxid, 0)
+        else:
+            REFUSAL.write(out, xid, zxid, body)
 
 
-def stat(xid: int, zxid: int, body: Body | APIError) -> bytes:
-    """Of setData and setACL."""
-    if isinstance(body, StatReply):
-        of = _fitting(body.stat)
-        return _head_and_stat(
-            _HEAD_AND_STAT,
-            xid,
-            zxid,
-            0,
-            of.czxid,
-            of.mzxid,
-            of.ctime,
-            of.mtime,
-            of.version,
-            of.cversion,
-            of.aversion,
-            of.ephemeral_owner,
-            of.data_length,
-            of.num_children,
-            of.pzxid,
-        )
-    return refusal(xid, zxid, body)
+DONE = _Done()
 
 
-def found(xid: int, zxid: int, body: Body | APIError) -> bytes:
-    """Of exists."""
-    return stat(xid, zxid, body) if isinstance(body, StatReply) else unreadable(xid, zxid, body)
+class _Stat(Encoder):
+    """Of setData, setACL and exists; `refused` writes what is no stat."""
+
+    def __init__(self, refused: Encoder) -> None:
+        self._refused = refused
+
+    def write(self, out: BytesWriter, xid: int, zxid: int, body: Body | APIError) -> None:
+        if isinstance(body, StatReply):
+            _write_head(out, _STAT, xid, zxid, 0)
+            _write_stat(out, body.stat)
+        else:
+            self._refused.write(out, xid, zxid, body)
 
 
-def created_path(xid: int, zxid: int, body: Body | APIError) -> bytes:
+class _CreatedPath(Encoder):
     """Of create."""
-    if isinstance(body, Created):
-        path = body.path.encode()
-        return _head_and_length(_HEAD + 4 + len(path), xid, zxid, 0, len(path)) + path
-    return refusal(xid, zxid, body)
+
+    def write(self, out: BytesWriter, xid: int, zxid: int, body: Body | APIError) -> None:
+        if isinstance(body, Created):
+            path = body.path.encode()
+            _write_head(out, 4 + len(path), xid, zxid, 0)
+            write_i32_be(out, len(path))
+            out.write(path)
+        else:
+            REFUSAL.write(out, xid, zxid, body)
 
 
-def done_in_parts(count: int) -> Sequence[Encoder]:
-    """Of a request that was made so many calls: nothing is sent before the last answer, which is the first refusal, if
-    there is one."""
-    refusals: list[APIError] = []
+class _Data(Encoder):
+    """Of getData."""
 
-    def part(xid: int, zxid: int, body: Body | APIError) -> bytes:
+    def write(self, out: BytesWriter, xid: int, zxid: int, body: Body | APIError) -> None:
+        if isinstance(body, Znode):
+            tail = body.zookeeper_tail
+            if tail is None:
+                tail = body.zookeeper_tail = data_bytes(body.data) + stat_bytes(body.stat)
+            _write_head(out, len(tail), xid, zxid, 0)
+            out.write(tail)
+        else:
+            UNREADABLE.write(out, xid, zxid, body)
+
+
+class _Record(Encoder):
+    """Of what is asked for less often: with the record that `record` makes of the body, or as `refused` says."""
+
+    def __init__(self, record: Callable[[Any], bytes], refused: Encoder = REFUSAL) -> None:
+        self._record = record
+        self._refused = refused
+
+    def write(self, out: BytesWriter, xid: int, zxid: int, body: Body | APIError) -> None:
         if isinstance(body, APIError):
-            refusals.append(body)
-        return b""
-
-    def last(xid: int, zxid: int, body: Body | APIError) -> bytes:
-        return done(xid, zxid, refusals[0] if refusals else body)
-
-    return [*[part] * (count - 1), last]
+            self._refused.write(out, xid, zxid, body)
+        else:
+            record = self._record(body)
+            _write_head(out, len(record), xid, zxid, 0)
+            out.write(record)
 
 
-def pong(xid: int, zxid: int, body: Body | APIError) -> bytes:
+class _Pong(Encoder):
     """Of ping, whatever xid it had."""
-    return done(Xid.PING, zxid, body)
+
+    def write(self, out: BytesWriter, xid: int, zxid: int, body: Body | APIError) -> None:
+        DONE.write(out, Xid.PING, zxid, body)
 
 
-def authenticated(xid: int, zxid: int, body: Body | APIError) -> bytes:
+class _Authenticated(Encoder):
     """Of auth, which is no matter of zxids."""
-    return done(xid, 0, body)
+
+    def write(self, out: BytesWriter, xid: int, zxid: int, body: Body | APIError) -> None:
+        DONE.write(out, xid, 0, body)
 
 
-def sasl_token(xid: int, zxid: int, body: Body | APIError) -> bytes:
+class _SaslToken(Encoder):
     """Of SASL: the one refusal that has a record."""
-    code, token = (body.code, None) if isinstance(body, APIError) else (Code.OK, _token(body))
-    record = buffer_bytes(token)
-    return _head(_HEAD + len(record), xid, 0, code) + record
+
+    def write(self, out: BytesWriter, xid: int, zxid: int, body: Body | APIError) -> None:
+        code, token = (body.code, None) if isinstance(body, APIError) else (Code.OK, _token(body))
+        record = buffer_bytes(token)
+        _write_head(out, len(record), xid, 0, code)
+        out.write(record)
 
 
 def _token(body: Body) -> bytes | None:
@@ -145,19 +169,50 @@ def _token(body: Body) -> bytes | None:
     return body.token
 
 
-def unreadable(xid: int, zxid: int, body: Body | APIError) -> bytes:
-    """The refusal of a read: here, what can be no path is a node that does not exist, as in ZooKeeper."""
-    return refusal(xid, zxid, NoNodeError() if isinstance(body, BadArgumentsError) else body)
+class DoneInParts(Encoder):
+    """Of a request that was made so many calls: nothing is sent before the last answer, which is the first refusal, if
+    there is one."""
+
+    def __init__(self, calls: int) -> None:
+        self._left = calls
+        self._refusal: APIError | None = None
+
+    def write(self, out: BytesWriter, xid: int, zxid: int, body: Body | APIError) -> None:
+        self._left -= 1
+        if isinstance(body, APIError) and self._refusal is None:
+            self._refusal = body
+        if self._left == 0:
+            DONE.write(out, xid, zxid, body if self._refusal is None else self._refusal)
 
 
-def _answer(record: Callable[[Any], bytes], refuse: Encoder = refusal) -> Encoder:
-    def encode(xid: int, zxid: int, body: Body | APIError) -> bytes:
-        if isinstance(body, APIError):
-            return refuse(xid, zxid, body)
-        encoded = record(body)
-        return _head(_HEAD + len(encoded), xid, zxid, 0) + encoded
+def synced(path: str | None) -> Encoder:
+    """Of sync, which gives the path back."""
+    encoded = text_bytes(path)
+    return _Record(lambda body: encoded)
 
-    return encode
+
+_connect_head = Struct(">iiq").pack  # version of the protocol, timeout, session id
+_EXPIRED = ConnectReply(SessionId(0), bytes(SECRET_BYTES), 0)
+
+
+class Connected(Encoder):
+    """Of the connect request. It has no head, and says nothing of read-only mode to a client that did not ask.
+
+    A session that is over is told so; any other refusal is the end of the connection, without a word.
+    """
+
+    def __init__(self, old_client: bool) -> None:
+        self._old_client = old_client
+
+    def write(self, out: BytesWriter, xid: int, zxid: int, body: Body | APIError) -> None:
+        if isinstance(body, SessionExpiredError):
+            body = _EXPIRED
+        if isinstance(body, ConnectReply):
+            answer = _connect_head(0, body.timeout_ms, body.session_id) + buffer_bytes(body.secret)
+            out.write(buffer_bytes(answer if self._old_client else answer + flag_bytes(body.read_only)))
+
+
+# ---- records
 
 
 def _names(body: ChildrenReply) -> bytes:
@@ -202,43 +257,6 @@ def _identities(body: IdentitiesReply) -> bytes:
     return vector_bytes([text_bytes(who.scheme) + text_bytes(_user(who)) for who in body.identities])
 
 
-created = _answer(_created)
-names = _answer(_names, unreadable)
-names_and_stat = _answer(_names_and_stat, unreadable)
-acl = _answer(_acl, unreadable)
-count = _answer(_count, unreadable)
-paths = _answer(_paths)
-identities = _answer(_identities)
-watch_added = _answer(lambda body: int32_bytes(Code.OK))
-
-
-def synced(path: str | None) -> Encoder:
-    """Of sync, which gives the path back."""
-    encoded = text_bytes(path)
-    return _answer(lambda body: encoded)
-
-
-_connect_head = Struct(">iiq").pack  # version of the protocol, timeout, session id
-_EXPIRED = ConnectReply(SessionId(0), bytes(SECRET_BYTES), 0)
-
-
-def connected(old_client: bool) -> Encoder:
-    """Of the connect request. It has no head, and says nothing of read-only mode to a client that did not ask.
-
-    A session that is over is told so; any other refusal is the end of the connection, without a word.
-    """
-
-    def encode(xid: int, zxid: int, body: Body | APIError) -> bytes:
-        if isinstance(body, SessionExpiredError):
-            body = _EXPIRED
-        if not isinstance(body, ConnectReply):
-            return b""
-        answer = _connect_head(0, body.timeout_ms, body.session_id) + buffer_bytes(body.secret)
-        return buffer_bytes(answer if old_client else answer + flag_bytes(body.read_only))
-
-    return encode
-
-
 # ---- multi: one result per operation, each behind a head of its own (type, whether it is the end, error code)
 
 _result_head = Struct(">i?i").pack
@@ -253,7 +271,7 @@ def results(types: Sequence[int]) -> Encoder:
         tell = _failed if body.failed else _result
         return b"".join([tell(op, result) for op, result in zip(types, body.results, strict=True)]) + _RESULTS_END
 
-    return _answer(record)
+    return _Record(record)
 
 
 def read_results(types: Sequence[int]) -> Encoder:
@@ -262,19 +280,22 @@ def read_results(types: Sequence[int]) -> Encoder:
     def record(body: MultiReply) -> bytes:
         return b"".join([_result(op, result) for op, result in zip(types, body.results, strict=True)]) + _RESULTS_END
 
-    return _answer(record)
+    return _Record(record)
 
 
-def refused_results(culprit: int, operations: int) -> Encoder:
+class RefusedResults(Encoder):
     """Of a multi that was refused for its operation number `culprit` (from 0) before anything was tried."""
 
-    def encode(xid: int, zxid: int, body: Body | APIError) -> bytes:
-        assert isinstance(body, APIError)
-        codes = [Code.OK] * culprit + [body.code] + [Code.RUNTIME_INCONSISTENCY] * (operations - culprit - 1)
-        record = b"".join([_error_result(code) for code in codes]) + _RESULTS_END
-        return _head(_HEAD + len(record), xid, zxid, 0) + record
+    def __init__(self, culprit: int, operations: int) -> None:
+        self._culprit = culprit
+        self._behind = operations - culprit - 1
 
-    return encode
+    def write(self, out: BytesWriter, xid: int, zxid: int, body: Body | APIError) -> None:
+        assert isinstance(body, APIError)
+        codes = [Code.OK] * self._culprit + [body.code] + [Code.RUNTIME_INCONSISTENCY] * self._behind
+        record = b"".join([_error_result(code) for code in codes]) + _RESULTS_END
+        _write_head(out, len(record), xid, zxid, 0)
+        out.write(record)
 
 
 def _error_result(code: int) -> bytes:
@@ -312,9 +333,13 @@ def event_bytes(event: WatchEvent) -> bytes:
     last, encoded = _last_event
     if last is not event:
         path = event.path.encode()
-        length = _EVENT_HEAD + len(path)
-        head = _event_head(length, Xid.EVENT, -1, 0, event.type, STATE_SYNC_CONNECTED, len(path))
-        encoded = head + path
+        out = BytesWriter()
+        _write_head(out, 12 + len(path), Xid.EVENT, -1, 0)
+        write_i32_be(out, event.type)
+        write_i32_be(out, STATE_SYNC_CONNECTED)
+        write_i32_be(out, len(path))
+        out.write(path)
+        encoded = out.getvalue()
         _last_event = (event, encoded)
     return encoded
 
@@ -322,12 +347,58 @@ def event_bytes(event: WatchEvent) -> bytes:
 # ---- stat
 
 
-def stat_bytes(value: Stat) -> bytes:
-    return _stat(*_fitting(value).figures)
+def stat_bytes(stat: Stat) -> bytes:
+    out = BytesWriter()
+    _write_stat(out, stat)
+    return out.getvalue()
 
 
-def _fitting(value: Stat) -> Stat:
+def _write_stat(out: BytesWriter, stat: Stat) -> None:
+    write_i64_be(out, stat.czxid)
+    write_i64_be(out, stat.mzxid)
+    write_i64_be(out, stat.ctime)
+    write_i64_be(out, stat.mtime)
+    write_i32_be(out, stat.version)
+    write_i32_be(out, stat.cversion if stat.cversion <= 0x7FFF_FFFF else _wrapped(stat.cversion))
+    write_i32_be(out, stat.aversion)
+    write_i64_be(out, stat.ephemeral_owner)
+    write_i32_be(out, stat.data_length)
+    write_i32_be(out, stat.num_children)
+    write_i64_be(out, stat.pzxid)
+
+
+def _wrapped(count: int) -> int:
     """Counts have 32 bits here; one that has outgrown them wraps, as it does in ZooKeeper."""
-    if value.cversion <= 0x7FFF_FFFF:
-        return value
-    return replace(value, cversion=(value.cversion + 0x8000_0000) % 0x1_0000_0000 - 0x8000_0000)
+    return (count + 0x8000_0000) % 0x1_0000_0000 - 0x8000_0000
+
+
+# ---- which request gets which answer
+
+ENCODERS: dict[int, Encoder] = {
+    OpCode.CREATE: _CreatedPath(),
+    OpCode.CREATE2: _Record(_created),
+    OpCode.CREATE_CONTAINER: _Record(_created),
+    OpCode.CREATE_TTL: _Record(_created),
+    OpCode.DELETE: DONE,
+    OpCode.EXISTS: _Stat(UNREADABLE),
+    OpCode.GET_DATA: _Data(),
+    OpCode.SET_DATA: _Stat(REFUSAL),
+    OpCode.GET_ACL: _Record(_acl, UNREADABLE),
+    OpCode.SET_ACL: _Stat(REFUSAL),
+    OpCode.GET_CHILDREN: _Record(_names, UNREADABLE),
+    OpCode.GET_CHILDREN2: _Record(_names_and_stat, UNREADABLE),
+    OpCode.PING: _Pong(),
+    OpCode.CHECK: DONE,
+    OpCode.RECONFIG: REFUSAL,
+    OpCode.CHECK_WATCHES: DONE,
+    OpCode.REMOVE_WATCHES: DONE,
+    OpCode.DELETE_CONTAINER: REFUSAL,
+    OpCode.AUTH: _Authenticated(),
+    OpCode.SASL: _SaslToken(),
+    OpCode.GET_EPHEMERALS: _Record(_paths),
+    OpCode.GET_ALL_CHILDREN_NUMBER: _Record(_count, UNREADABLE),
+    OpCode.ADD_WATCH: _Record(lambda body: int32_bytes(Code.OK)),
+    OpCode.WHO_AM_I: _Record(_identities),
+    OpCode.CLOSE_SESSION: DONE,
+}
+"""Of those requests whose answers look alike whatever they ask for."""

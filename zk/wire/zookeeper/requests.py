@@ -5,8 +5,10 @@ becomes a call of Malformed, so that it is refused in its turn. The codes of ref
 has, are ZooKeeper's own, as its server 3.8 gave them to these bytes.
 """
 
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Container, Iterator
 from functools import partial
+
+from librt.strings import BytesWriter
 
 from zk.model.acl import OPEN_ACL, Acl
 from zk.model.errors import (
@@ -20,6 +22,7 @@ from zk.model.errors import (
 from zk.model.events import WatcherType, WatchMode
 from zk.model.limits import Limits
 from zk.model.record import SessionId, Zxid
+from zk.model.replies import Reply
 from zk.model.requests import (
     AddAuth,
     AddWatch,
@@ -55,26 +58,54 @@ from zk.wire.framing import ProtocolError
 from zk.wire.zookeeper import replies
 from zk.wire.zookeeper.jute import Reader, int32_bytes, text_bytes, vector_bytes
 from zk.wire.zookeeper.numbers import SECRET_BYTES, OpCode
-from zk.wire.zookeeper.replies import Encoder
-
-Asked = tuple[Call, Encoder]
-"""A call for the replica, and what is to be made of its answer."""
+from zk.wire.zookeeper.replies import ENCODERS, Encoder
 
 CREDENTIAL_BYTES_MAX = 4096
 CACHED_BYTES_MAX = 256
 CACHED_REQUESTS_MAX = 8_192
 
-_MODES = {int(mode): mode for mode in CreateMode}
+_MODES = list(CreateMode)  # numbered from 0 on
 _WATCH_MODES = {int(mode): mode for mode in WatchMode}
 _WATCHER_TYPES = {int(kind): kind for kind in WatcherType}
 _TTL_MODES = frozenset(mode for mode in CreateMode if mode.has_ttl)
 _MODES_WITH_STAT = _TTL_MODES | {CreateMode.CONTAINER}
-CACHED = frozenset({OpCode.EXISTS, OpCode.GET_DATA, OpCode.GET_CHILDREN, OpCode.GET_CHILDREN2, OpCode.PING})
+_WRITES_IN_MULTI = frozenset(
+    {
+        *(OpCode.CREATE, OpCode.CREATE2, OpCode.CREATE_CONTAINER, OpCode.CREATE_TTL),
+        *(OpCode.DELETE, OpCode.SET_DATA, OpCode.CHECK),
+    }
+)
+_READS_IN_MULTI = frozenset({OpCode.GET_DATA, OpCode.GET_CHILDREN})
+_CACHED = frozenset({OpCode.EXISTS, OpCode.GET_DATA, OpCode.GET_CHILDREN, OpCode.GET_CHILDREN2, OpCode.PING})
 _OPEN_ACL = vector_bytes([int32_bytes(31) + text_bytes("world") + text_bytes("anyone")])  # what nearly all clients send
 _ACL_ENTRY_BYTES_MIN = 12
 
 
-def connect(record: bytes) -> Asked:
+class Asked:
+    """What a connection asked for: the calls that are still to be handed over, and of all that have no answer yet,
+    oldest first, the xid and how to answer it. Answers come in the order of the calls."""
+
+    def __init__(self) -> None:
+        self._calls: list[Call] = []
+        self._xids: list[int] = []  # lists, for they are short, and a deque is dearer to a compiled module
+        self._encoders: list[Encoder] = []
+
+    def add(self, xid: int, call: Call, encoder: Encoder) -> None:
+        self._calls.append(call)
+        self._xids.append(xid)
+        self._encoders.append(encoder)
+
+    def take_calls(self) -> list[Call]:
+        """Those that were added since this was asked before."""
+        calls, self._calls = self._calls, []
+        return calls
+
+    def answer(self, out: BytesWriter, reply: Reply) -> None:
+        """Write the answer to the oldest call that has none."""
+        self._encoders.pop(0).write(out, self._xids.pop(0), reply.zxid, reply.body)
+
+
+def connect(record: bytes, asked: Asked) -> None:
     """The connect request. A client of old sends no byte that asks for read-only mode, and gets none."""
     try:
         reader = Reader(record, 4)  # behind the version of the protocol, of which there is only one
@@ -86,7 +117,7 @@ def connect(record: bytes) -> Asked:
     old_client = reader.at_end
     read_only = not old_client and reader.flag()
     request = Connect(SessionId(session_id), secret, max(timeout_ms, 0), Zxid(max(last_zxid, 0)), read_only)
-    return Call(0, request), replies.connected(old_client)
+    asked.add(0, Call(0, request), replies.Connected(old_client))
 
 
 class RequestDecoder:
@@ -94,87 +125,104 @@ class RequestDecoder:
     record never changes, so a frame that was decoded once need not be decoded again."""
 
     def __init__(self, limits: Limits) -> None:
-        self.cache: dict[bytes, Asked] = {}
+        self.cache: dict[bytes, tuple[Call, Encoder]] = {}
         self._path_length_max = limits.path_length_max
         self._data_bytes_max = limits.data_bytes_max
         self._acl_entries_max = limits.acl_entries_max
         self._operations_max = limits.multi_operations_max
         self._paths_max = limits.paths_per_set_watches_max
-        self._plain: dict[int, tuple[Callable[[Reader], ClientRequest], Encoder]] = {
-            OpCode.CREATE: (self._create, replies.created_path),
-            OpCode.CREATE2: (self._create, replies.created),
-            OpCode.CREATE_CONTAINER: (self._create_container, replies.created),
-            OpCode.CREATE_TTL: (self._create_ttl, replies.created),
-            OpCode.DELETE: (self._delete, replies.done),
-            OpCode.EXISTS: (self._exists, replies.found),
-            OpCode.GET_DATA: (self._get_data, replies.data),
-            OpCode.SET_DATA: (self._set_data, replies.stat),
-            OpCode.GET_ACL: (self._get_acl, replies.acl),
-            OpCode.SET_ACL: (self._set_acl, replies.stat),
-            OpCode.GET_CHILDREN: (self._get_children, replies.names),
-            OpCode.GET_CHILDREN2: (self._get_children, replies.names_and_stat),
-            OpCode.PING: (lambda reader: Ping(), replies.pong),
-            OpCode.CHECK: (self._check, replies.done),
-            OpCode.RECONFIG: (self._reconfig, replies.refusal),
-            OpCode.CHECK_WATCHES: (self._check_watches, replies.done),
-            OpCode.REMOVE_WATCHES: (self._remove_watches, replies.done),
-            OpCode.DELETE_CONTAINER: (self._delete_container, replies.refusal),
-            OpCode.AUTH: (self._auth, replies.authenticated),
-            OpCode.SASL: (self._sasl, replies.sasl_token),
-            OpCode.GET_EPHEMERALS: (self._get_ephemerals, replies.paths),
-            OpCode.GET_ALL_CHILDREN_NUMBER: (self._count_descendants, replies.count),
-            OpCode.ADD_WATCH: (self._add_watch, replies.watch_added),
-            OpCode.WHO_AM_I: (lambda reader: WhoAmI(), replies.identities),
-            OpCode.CLOSE_SESSION: (lambda reader: CloseSession(), replies.done),
-        }
-        self._special: dict[int, Callable[[Reader], Sequence[Asked]]] = {
-            OpCode.MULTI: self._multi,
-            OpCode.MULTI_READ: self._multi_read,
-            OpCode.SYNC: self._sync,
-            OpCode.SET_WATCHES: partial(self._set_watches, 3),
-            OpCode.SET_WATCHES2: partial(self._set_watches, 5),
-        }
-        self._operations: dict[int, Callable[[Reader], Operation]] = {
-            OpCode.CREATE: self._create,
-            OpCode.CREATE2: self._create,
-            OpCode.CREATE_CONTAINER: self._create_container,
-            OpCode.CREATE_TTL: self._create_ttl,
-            OpCode.DELETE: self._delete,
-            OpCode.SET_DATA: self._set_data,
-            OpCode.CHECK: self._check,
-        }
-        self._read_operations: dict[int, Callable[[Reader], GetData | GetChildren]] = {
-            OpCode.GET_DATA: self._get_data,
-            OpCode.GET_CHILDREN: self._get_children,
-        }
 
-    def decode(self, op: int, body: bytes) -> Sequence[Asked]:
-        """The call that `body` stands for, an opcode (`op`, once more) and its record; or several, of which the last
-        one's answer is sent. Never an APIError; ProtocolError where ZooKeeper, too, closes the connection."""
-        reader = Reader(body, 4)
-        plain = self._plain.get(op)
-        if plain is None:
-            return self._decode_special(op, reader)
-        decode, encode = plain
+    def decode(self, xid: int, op: int, body: bytes, asked: Asked) -> None:
+        """Add the call that `body` stands for, an opcode (`op`, once more) and its record; or several, of which the
+        last one's answer is sent. Never an APIError; ProtocolError where ZooKeeper, too, closes the connection."""
+        cached = op in _CACHED and len(body) <= CACHED_BYTES_MAX
+        if cached and (before := self.cache.get(body)) is not None:
+            call, encoder = before
+            asked.add(xid, call, encoder)
+            return
+        found = ENCODERS.get(op)
         try:
-            asked = Call(0, decode(reader)), encode
+            if found is None:
+                self._special(xid, op, Reader(body, 4), asked)
+                return
+            call = Call(0, self._request(op, Reader(body, 4)))
         except APIError as error:
-            return [(Call(0, Malformed(error.without_traceback())), encode)]
-        if op in CACHED and len(body) <= CACHED_BYTES_MAX:
+            asked.add(xid, Call(0, Malformed(error.without_traceback())), found or replies.REFUSAL)
+            return
+        if cached:
             if len(self.cache) >= CACHED_REQUESTS_MAX:
                 self.cache.clear()
-            self.cache[body] = asked
-        return [asked]
+            self.cache[body] = call, found
+        asked.add(xid, call, found)
 
-    def _decode_special(self, op: int, reader: Reader) -> Sequence[Asked]:
-        decode = self._special.get(op)
-        if decode is None:
-            unknown = UnimplementedError("", f"there is no such operation here: number {op}")
-            return [(Call(0, Malformed(unknown, final=True)), replies.refusal)]
-        try:
-            return decode(reader)
-        except APIError as error:
-            return [(Call(0, Malformed(error.without_traceback())), replies.refusal)]
+    def _special(self, xid: int, op: int, reader: Reader, asked: Asked) -> None:
+        """One whose answer depends on more than its opcode."""
+        match op:
+            case OpCode.MULTI:
+                self._multi(xid, reader, asked)
+            case OpCode.MULTI_READ:
+                self._multi_read(xid, reader, asked)
+            case OpCode.SYNC:
+                path = reader.text()
+                asked.add(xid, Call(0, Sync(path or "/")), replies.synced(path))
+            case OpCode.SET_WATCHES:
+                self._set_watches(xid, 3, reader, asked)
+            case OpCode.SET_WATCHES2:
+                self._set_watches(xid, 5, reader, asked)
+            case _:
+                unknown = UnimplementedError("", f"there is no such operation here: number {op}")
+                asked.add(xid, Call(0, Malformed(unknown, final=True)), replies.REFUSAL)
+
+    def _request(self, op: int, reader: Reader) -> ClientRequest:
+        """Of an operation that ENCODERS names; the most frequent ones come first."""
+        match op:
+            case OpCode.SET_DATA:
+                return self._set_data(reader)
+            case OpCode.CREATE | OpCode.CREATE2:
+                return self._create(reader)
+            case OpCode.GET_DATA:
+                return GetData(self._path(reader), reader.flag())
+            case OpCode.EXISTS:
+                return Exists(self._path(reader), reader.flag())
+            case OpCode.GET_CHILDREN | OpCode.GET_CHILDREN2:
+                return GetChildren(self._path(reader), reader.flag())
+            case OpCode.PING:
+                return Ping()
+            case OpCode.DELETE:
+                return self._delete(reader)
+            case OpCode.CHECK:
+                return self._check(reader)
+            case OpCode.CREATE_CONTAINER:
+                return self._create_container(reader)
+            case OpCode.CREATE_TTL:
+                return self._create_ttl(reader)
+            case OpCode.GET_ACL:
+                return GetAcl(self._path(reader))
+            case OpCode.SET_ACL:
+                return self._set_acl(reader)
+            case OpCode.GET_ALL_CHILDREN_NUMBER:
+                return CountDescendants(self._path(reader))
+            case OpCode.GET_EPHEMERALS:
+                return GetEphemerals(reader.text() or "/")
+            case OpCode.ADD_WATCH:
+                return self._add_watch(reader)
+            case OpCode.CHECK_WATCHES:
+                return CheckWatches(self._path(reader), _watcher_type(reader))
+            case OpCode.REMOVE_WATCHES:
+                return RemoveWatches(self._path(reader), _watcher_type(reader))
+            case OpCode.AUTH:
+                return self._auth(reader)
+            case OpCode.SASL:
+                return self._sasl(reader)
+            case OpCode.WHO_AM_I:
+                return WhoAmI()
+            case OpCode.CLOSE_SESSION:
+                return CloseSession()
+            case OpCode.RECONFIG:
+                return self._reconfig(reader)
+            case OpCode.DELETE_CONTAINER:
+                raise BadArgumentsError("", "empty containers are deleted by the servers themselves")
+        raise AssertionError(f"operation {op} has an answer, but no request")
 
     # ---- fields
 
@@ -233,10 +281,9 @@ class RequestDecoder:
             raise self._long_data(path, len(data))
         if acl is not OPEN_ACL:
             self._check_acl(path, acl)
-        mode = _MODES.get(flags)
-        if mode is None:
-            raise BadArgumentsError(path, f"the flags are {flags}; they must be from 0 to {max(_MODES)}")
-        return Create(path, data, acl, mode, ttl_ms)
+        if not 0 <= flags < len(_MODES):
+            raise BadArgumentsError(path, f"the flags are {flags}; they must be from 0 to {len(_MODES) - 1}")
+        return Create(path, data, acl, _MODES[flags], ttl_ms)
 
     def _delete(self, reader: Reader) -> Delete:
         path, version = _text(reader), reader.int32()
@@ -294,19 +341,17 @@ class RequestDecoder:
         reader.int64()  # the version of the configuration that this would change
         raise ReconfigDisabledError
 
-    def _delete_container(self, reader: Reader) -> ClientRequest:
-        raise BadArgumentsError("", "empty containers are deleted by the servers themselves")
-
     # ---- several operations at once
 
-    def _multi(self, reader: Reader) -> Sequence[Asked]:
+    def _multi(self, xid: int, reader: Reader, asked: Asked) -> None:
         operations: list[Operation] = []
         types: list[int] = []
         refused: tuple[int, BadArgumentsError] | None = None
-        for op in _operations(reader, self._operations):
+        for op in _operations(reader, _WRITES_IN_MULTI):
             kind = op
             try:
-                operation = self._operations[op](reader)
+                operation = self._request(op, reader)
+                assert isinstance(operation, Create | Delete | SetData | Check)
                 operations.append(operation)
                 kind = _type_of_result(op, operation)
             except BadArgumentsError as error:
@@ -315,50 +360,29 @@ class RequestDecoder:
         self._check_operations(len(types))
         if refused is not None:
             culprit, why = refused
-            return [(Call(0, Malformed(why)), replies.refused_results(culprit, len(types)))]
+            asked.add(xid, Call(0, Malformed(why)), replies.RefusedResults(culprit, len(types)))
+            return
         data_bytes = sum(len(operation.data) for operation in operations if isinstance(operation, Create | SetData))
         if data_bytes > self._data_bytes_max:
             raise self._long_data("", data_bytes)
-        return [(Call(0, Multi(tuple(operations))), replies.results(types))]
+        asked.add(xid, Call(0, Multi(tuple(operations))), replies.results(types))
 
-    def _multi_read(self, reader: Reader) -> Sequence[Asked]:
+    def _multi_read(self, xid: int, reader: Reader, asked: Asked) -> None:
         operations: list[GetData | GetChildren] = []
         types: list[int] = []
-        for op in _operations(reader, self._read_operations):
-            operations.append(self._read_operations[op](reader))
+        for op in _operations(reader, _READS_IN_MULTI):
+            operation = self._request(op, reader)
+            assert isinstance(operation, GetData | GetChildren)
+            operations.append(operation)
             types.append(op)
         self._check_operations(len(types))
-        return [(Call(0, MultiRead(tuple(operations))), replies.read_results(types))]
+        asked.add(xid, Call(0, MultiRead(tuple(operations))), replies.read_results(types))
 
     def _check_operations(self, count: int) -> None:
         if count > self._operations_max:
             raise BadArgumentsError("", f"there are {count} operations; multi_operations_max is {self._operations_max}")
 
-    # ---- reads
-
-    def _exists(self, reader: Reader) -> Exists:
-        return Exists(self._path(reader), reader.flag())
-
-    def _get_data(self, reader: Reader) -> GetData:
-        return GetData(self._path(reader), reader.flag())
-
-    def _get_children(self, reader: Reader) -> GetChildren:
-        return GetChildren(self._path(reader), reader.flag())
-
-    def _get_acl(self, reader: Reader) -> GetAcl:
-        return GetAcl(self._path(reader))
-
-    def _count_descendants(self, reader: Reader) -> CountDescendants:
-        return CountDescendants(self._path(reader))
-
-    def _get_ephemerals(self, reader: Reader) -> GetEphemerals:
-        return GetEphemerals(reader.text() or "/")
-
     # ---- the connection's own
-
-    def _sync(self, reader: Reader) -> Sequence[Asked]:
-        path = reader.text()
-        return [(Call(0, Sync(path or "/")), replies.synced(path))]
 
     def _add_watch(self, reader: Reader) -> AddWatch:
         path, mode = self._path(reader), reader.int32()
@@ -366,13 +390,7 @@ class RequestDecoder:
             raise MarshallingError(path, f"the mode is {mode}; it must be 0 (persistent) or 1 (recursive)")
         return AddWatch(path, _WATCH_MODES[mode])
 
-    def _check_watches(self, reader: Reader) -> CheckWatches:
-        return CheckWatches(self._path(reader), _watcher_type(reader))
-
-    def _remove_watches(self, reader: Reader) -> RemoveWatches:
-        return RemoveWatches(self._path(reader), _watcher_type(reader))
-
-    def _set_watches(self, lists: int, reader: Reader) -> Sequence[Asked]:
+    def _set_watches(self, xid: int, lists: int, reader: Reader, asked: Asked) -> None:
         """A client of this protocol sends all its watches at once. So that it does not hold up the others meanwhile,
         they are set in parts."""
         since = Zxid(max(reader.int64(), 0))
@@ -382,7 +400,9 @@ class RequestDecoder:
             Call(0, SetWatches(since, *[each[at : at + at_once] for each in paths]))
             for at in range(0, max(1, *map(len, paths)), at_once)
         ]
-        return list(zip(parts, replies.done_in_parts(len(parts)), strict=True))
+        encoder = replies.DoneInParts(len(parts))
+        for part in parts:
+            asked.add(xid, part, encoder)
 
     def _paths(self, reader: Reader) -> tuple[str, ...]:
         found = reader.vector(partial(self._path, reader), item_bytes_min=4)
@@ -399,13 +419,13 @@ def _text(reader: Reader) -> str:
     return path
 
 
-def _operations(reader: Reader, table: Container[int]) -> Iterator[int]:
+def _operations(reader: Reader, allowed: Container[int]) -> Iterator[int]:
     """The type of each operation of a multi; its record is to be read before the next one is asked for."""
     while True:
         op, done, _ = reader.int32(), reader.flag(), reader.int32()
         if done:
             return
-        if op not in table:
+        if op not in allowed:
             raise MarshallingError("", f"operation {op} can't be part of this")
         yield op
 
