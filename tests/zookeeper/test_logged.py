@@ -14,7 +14,7 @@ from zk.server.testing import start_server
 from zk.wire import txn as txn_codec
 from zk.wire.zookeeper.jute import buffer_bytes, int32_bytes, int64_bytes, text_bytes, vector_bytes
 from zk.wire.zookeeper.numbers import OpCode
-from zk.wire.zookeeper.requests import Asked, RequestDecoder
+from zk.wire.zookeeper.requests import RequestDecoder, Unanswered
 
 INT32 = st.integers(-(2**31), 2**31 - 1).map(int32_bytes)
 INT64 = st.integers(-(2**63), 2**63 - 1).map(int64_bytes)
@@ -45,9 +45,7 @@ MULTIS = st.lists(IN_MULTI, max_size=3).map(
 @given(WRITES | MULTIS)
 def test_every_write_that_a_client_can_send_is_read_back_from_the_log(sent: tuple[int, bytes]) -> None:
     op, record = sent
-    asked = Asked()
-    RequestDecoder(DEFAULT_LIMITS).decode(1, op, int32_bytes(op) + record, asked)
-    for call in asked.take_calls():
+    for call in RequestDecoder(DEFAULT_LIMITS).decode(1, op, int32_bytes(op) + record, Unanswered()):
         if isinstance(call.request, get_args(ClientWrite)):
             txn = Txn(1, SessionId(2), Zxid(3), 4, 0, 0, call.request)
             assert txn_codec.decode(txn_codec.stamp(1, txn_codec.encode_body(txn))) == txn

@@ -152,13 +152,9 @@ class TxnReader(FileReader):
     __slots__ = ()
 
     @property
-    def left(self) -> int:
-        return self._end - self.at
-
-    @property
     def at_digest(self) -> bool:
         """Whether what is left is a digest. (Two paths do not fit into it.)"""
-        return self.left == _DIGEST.size and self._data[self.at : self.at + 4] == _DIGEST_VERSION.to_bytes(4, "big")
+        return self.left == _DIGEST.size and self.record[self.at : self.at + 4] == _DIGEST_VERSION.to_bytes(4, "big")
 
     def digest(self) -> int | None:
         """The tree's digest after the transaction, which version 3.6 and later put behind it; None where there is

@@ -115,7 +115,7 @@ def _read(reader: FileReader, content: bytes, snapshot: Snapshot) -> None:
     if len(content) - reader.at == _ZXID_BYTES + _SEAL_BYTES:
         reader.int64()  # the last transaction when it was finished: but what came meanwhile may be missing in it
         _check_seal(reader, content)
-    if not reader.at_end:
+    if reader.left > 0:
         raise ValueError(f"{len(content) - reader.at} bytes too many behind its end")
 
 

@@ -178,7 +178,7 @@ class ClientConnection:
         timeout_ms = reader.int32()
         session_id = SessionId(reader.int64())
         secret = reader.buffer() or b""
-        read_only = not reader.at_end and reader.flag()
+        read_only = reader.left > 0 and reader.flag()
         if timeout_ms <= 0:
             return Reply(xid, Zxid(0), SessionExpiredError())
         return Reply(xid, Zxid(0), ConnectReply(session_id, secret, timeout_ms, read_only))

@@ -18,7 +18,7 @@ from zk.wire.face import Face
 from zk.wire.framing import ProtocolError
 from zk.wire.zookeeper.numbers import CONNECT_REQUEST_BYTES_MIN
 from zk.wire.zookeeper.replies import event_bytes
-from zk.wire.zookeeper.requests import Asked, RequestDecoder, connect
+from zk.wire.zookeeper.requests import RequestDecoder, Unanswered, connect
 
 CONNECT_REQUEST_BYTES_MAX = 0xFFFF
 """So that a connect request can be told from everything else that a connection may begin with."""
@@ -48,7 +48,7 @@ class ServerConnection(Face):
         self._decoder = _request_decoder(limits)
         self._frame_bytes_max = limits.zookeeper_frame_bytes_max
         self._connected = False
-        self._asked = Asked()
+        self._unanswered = Unanswered()
         self._unfinished = bytearray()
         self._wanted_bytes = 0  # how long `_unfinished` must be before it is worth looking at
 
@@ -66,13 +66,13 @@ class ServerConnection(Face):
                 return []
             data = bytes(unfinished)
             unfinished.clear()
-        asked = self._asked
+        calls: list[Call] = []
         at, end = 0, len(data)
         if not self._connected:
-            at = self._connect(data)
+            at = self._connect(data, calls)
             if at == 0:
                 self._keep(data)
-                return []
+                return calls
         while end - at >= 12:  # length, xid, opcode
             length = read_i32_be(data, at)
             if not _HEAD_BYTES <= length <= self._frame_bytes_max:
@@ -80,11 +80,16 @@ class ServerConnection(Face):
             next_at = at + 4 + length
             if next_at > end:
                 break
-            self._decoder.decode(read_i32_be(data, at + 4), read_i32_be(data, at + 8), data[at + 8 : next_at], asked)
+            xid, op = read_i32_be(data, at + 4), read_i32_be(data, at + 8)
+            decoded = self._decoder.decode(xid, op, data[at + 8 : next_at], self._unanswered)
+            if calls:
+                calls += decoded
+            else:
+                calls = decoded
             at = next_at
         if at < end:
             self._keep(data[at:] if at else data)
-        return asked.take_calls()
+        return calls
 
     def greeting(self) -> bytes:
         """Nothing is said before the answer to the connect request."""
@@ -95,12 +100,12 @@ class ServerConnection(Face):
         out = BytesWriter()
         for item in items:
             if isinstance(item, Reply):
-                self._asked.answer(out, item)
+                self._unanswered.answer(out, item)
             else:
                 out.write(event_bytes(item))
         return out.getvalue()
 
-    def _connect(self, data: bytes) -> int:
+    def _connect(self, data: bytes, calls: list[Call]) -> int:
         """Take the connect request off the beginning of `data`, if all of it is there; where it ends."""
         if len(data) < 4:
             return 0
@@ -110,7 +115,7 @@ class ServerConnection(Face):
         end = 4 + length
         if len(data) < end:
             return 0
-        connect(data[4:end], self._asked)
+        calls.append(connect(data[4:end], self._unanswered))
         self._connected = True
         return end
 

@@ -5,6 +5,7 @@ order. A length of -1 means null, which `Reader` tells from empty. Whoever sent 
 """
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from struct import Struct, error
 from typing import TypeVar
 
@@ -62,55 +63,53 @@ def vector_bytes(items: Iterable[bytes] | None) -> bytes:
 # ---- decoding
 
 
+@dataclass(slots=True, eq=False)
 class Reader:
-    """Reads the fields of a record in their order. MarshallingError if the bytes can't be what is asked for."""
+    """Reads the fields of a record in their order, from the byte `at` on. MarshallingError if the bytes can't be what
+    is asked for."""
 
-    __slots__ = ("_data", "_end", "at")
-
-    def __init__(self, data: bytes, at: int = 0) -> None:
-        self._data = data
-        self._end = len(data)
-        self.at = at
+    record: bytes
+    at: int = 0
 
     @property
-    def at_end(self) -> bool:
-        """Whether nothing is left."""
-        return self.at >= self._end
+    def left(self) -> int:
+        """How many bytes there are behind that."""
+        return len(self.record) - self.at
 
     def int32(self) -> int:
         at = self.at
-        if at + 4 > self._end:
+        if at + 4 > len(self.record):
             raise _cut(at)
         self.at = at + 4
-        return read_i32_be(self._data, at)
+        return read_i32_be(self.record, at)
 
     def int64(self) -> int:
         at = self.at
-        if at + 8 > self._end:
+        if at + 8 > len(self.record):
             raise _cut(at)
         self.at = at + 8
-        return read_i64_be(self._data, at)
+        return read_i64_be(self.record, at)
 
     def fields(self, struct: Struct) -> tuple[int, ...]:
         """Several fields of fixed sizes at once."""
         at = self.at
         self.at = at + struct.size
         try:
-            return struct.unpack_from(self._data, at)
+            return struct.unpack_from(self.record, at)
         except error:
             raise _cut(at) from None
 
     def flag(self) -> bool:
         at = self.at
-        if at >= self._end:
+        if at >= len(self.record):
             raise _cut(at)
         self.at = at + 1
-        return self._data[at] != 0
+        return self.record[at] != 0
 
     def skip(self, expected: bytes) -> bool:
         """Read on behind `expected`, if it is what comes next."""
         end = self.at + len(expected)
-        found = self._data[self.at : end] == expected
+        found = self.record[self.at : end] == expected
         if found:
             self.at = end
         return found
@@ -120,12 +119,12 @@ class Reader:
         length = self.int32()
         begin = self.at
         end = begin + length
-        if not begin <= end <= self._end:
+        if not begin <= end <= len(self.record):
             if length != -1:
-                raise MarshallingError("", f"a length of {length} at byte {begin - 4} of {self._end}")
+                raise MarshallingError("", f"a length of {length} at byte {begin - 4} of {len(self.record)}")
             return None
         self.at = end
-        return self._data[begin:end]
+        return self.record[begin:end]
 
     def data(self) -> bytes:
         """The data of a node, which may be null."""
@@ -148,7 +147,7 @@ class Reader:
         count = self.int32()
         if count == -1:
             return None
-        if count < 0 or count * item_bytes_min > self._end - self.at:
+        if count < 0 or count * item_bytes_min > self.left:
             raise MarshallingError("", f"a vector of {count} at byte {self.at - 4}, where there is no room for it")
         return [item() for _ in range(count)]
 

@@ -76,36 +76,47 @@ _WRITES_IN_MULTI = frozenset(
     }
 )
 _READS_IN_MULTI = frozenset({OpCode.GET_DATA, OpCode.GET_CHILDREN})
-_CACHED = frozenset({OpCode.EXISTS, OpCode.GET_DATA, OpCode.GET_CHILDREN, OpCode.GET_CHILDREN2, OpCode.PING})
 _OPEN_ACL = vector_bytes([int32_bytes(31) + text_bytes("world") + text_bytes("anyone")])  # what nearly all clients send
 _ACL_ENTRY_BYTES_MIN = 12
 
 
-class Asked:
-    """What a connection asked for: the calls that are still to be handed over, and of all that have no answer yet,
-    oldest first, the xid and how to answer it. Answers come in the order of the calls."""
+class Unanswered:
+    """The calls of one connection that have no answer yet: their xids, and how each is to be answered, oldest first.
+
+    Two lists as rings, which grow to the number of calls that were ever without an answer at once. So nothing is built
+    and freed for a call, as a queue would.
+    """
 
     def __init__(self) -> None:
-        self._calls: list[Call] = []
-        self._xids: list[int] = []  # lists, for they are short, and a deque is dearer to a compiled module
-        self._encoders: list[Encoder] = []
+        self._xids = [0]
+        self._encoders = [replies.REFUSAL]
+        self._oldest = 0
+        self._count = 0
 
-    def add(self, xid: int, call: Call, encoder: Encoder) -> None:
-        self._calls.append(call)
-        self._xids.append(xid)
-        self._encoders.append(encoder)
-
-    def take_calls(self) -> list[Call]:
-        """Those that were added since this was asked before."""
-        calls, self._calls = self._calls, []
-        return calls
+    def add(self, xid: int, encoder: Encoder) -> None:
+        if self._count == len(self._xids):
+            self._grow()
+        at = (self._oldest + self._count) % len(self._xids)
+        self._xids[at] = xid
+        self._encoders[at] = encoder
+        self._count += 1
 
     def answer(self, out: BytesWriter, reply: Reply) -> None:
-        """Write the answer to the oldest call that has none."""
-        self._encoders.pop(0).write(out, self._xids.pop(0), reply.zxid, reply.body)
+        """Write the answer to the oldest one."""
+        assert self._count > 0, f"an answer nobody asked for: {reply!r}"
+        at = self._oldest
+        self._oldest = (at + 1) % len(self._xids)
+        self._count -= 1
+        self._encoders[at].write(out, self._xids[at], reply.zxid, reply.body)
+
+    def _grow(self) -> None:
+        oldest = self._oldest
+        self._xids = 2 * (self._xids[oldest:] + self._xids[:oldest])
+        self._encoders = 2 * (self._encoders[oldest:] + self._encoders[:oldest])
+        self._oldest = 0
 
 
-def connect(record: bytes, asked: Asked) -> None:
+def connect(record: bytes, unanswered: Unanswered) -> Call:
     """The connect request. A client of old sends no byte that asks for read-only mode, and gets none."""
     try:
         reader = Reader(record, 4)  # behind the version of the protocol, of which there is only one
@@ -114,10 +125,11 @@ def connect(record: bytes, asked: Asked) -> None:
     except MarshallingError as error:
         raise ProtocolError(f"the connection does not begin with a connect request: {error.hint}") from error
     secret = secret[: SECRET_BYTES + 1]  # one that is too long is as wrong if it is not kept whole
-    old_client = reader.at_end
+    old_client = reader.left <= 0
     read_only = not old_client and reader.flag()
     request = Connect(SessionId(session_id), secret, max(timeout_ms, 0), Zxid(max(last_zxid, 0)), read_only)
-    asked.add(0, Call(0, request), replies.Connected(old_client))
+    unanswered.add(0, replies.Connected(old_client))
+    return Call(0, request)
 
 
 class RequestDecoder:
@@ -132,46 +144,47 @@ class RequestDecoder:
         self._operations_max = limits.multi_operations_max
         self._paths_max = limits.paths_per_set_watches_max
 
-    def decode(self, xid: int, op: int, body: bytes, asked: Asked) -> None:
-        """Add the call that `body` stands for, an opcode (`op`, once more) and its record; or several, of which the
-        last one's answer is sent. Never an APIError; ProtocolError where ZooKeeper, too, closes the connection."""
-        cached = op in _CACHED and len(body) <= CACHED_BYTES_MAX
+    def decode(self, xid: int, op: int, body: bytes, unanswered: Unanswered) -> list[Call]:
+        """The call that `body` stands for, an opcode (`op`, once more) and its record; or several, of which the last
+        one's answer is sent. Never an APIError; ProtocolError where ZooKeeper, too, closes the connection."""
+        cached = _is_cached(op) and len(body) <= CACHED_BYTES_MAX
         if cached and (before := self.cache.get(body)) is not None:
             call, encoder = before
-            asked.add(xid, call, encoder)
-            return
+            unanswered.add(xid, encoder)
+            return [call]
         found = ENCODERS.get(op)
         try:
             if found is None:
-                self._special(xid, op, Reader(body, 4), asked)
-                return
+                return self._special(xid, op, Reader(body, 4), unanswered)
             call = Call(0, self._request(op, Reader(body, 4)))
         except APIError as error:
-            asked.add(xid, Call(0, Malformed(error.without_traceback())), found or replies.REFUSAL)
-            return
+            unanswered.add(xid, found or replies.REFUSAL)
+            return [Call(0, Malformed(error.without_traceback()))]
         if cached:
             if len(self.cache) >= CACHED_REQUESTS_MAX:
                 self.cache.clear()
             self.cache[body] = call, found
-        asked.add(xid, call, found)
+        unanswered.add(xid, found)
+        return [call]
 
-    def _special(self, xid: int, op: int, reader: Reader, asked: Asked) -> None:
+    def _special(self, xid: int, op: int, reader: Reader, unanswered: Unanswered) -> list[Call]:
         """One whose answer depends on more than its opcode."""
         match op:
             case OpCode.MULTI:
-                self._multi(xid, reader, asked)
+                return [self._multi(xid, reader, unanswered)]
             case OpCode.MULTI_READ:
-                self._multi_read(xid, reader, asked)
+                return [self._multi_read(xid, reader, unanswered)]
             case OpCode.SYNC:
                 path = reader.text()
-                asked.add(xid, Call(0, Sync(path or "/")), replies.synced(path))
+                unanswered.add(xid, replies.synced(path))
+                return [Call(0, Sync(path or "/"))]
             case OpCode.SET_WATCHES:
-                self._set_watches(xid, 3, reader, asked)
+                return self._set_watches(xid, 3, reader, unanswered)
             case OpCode.SET_WATCHES2:
-                self._set_watches(xid, 5, reader, asked)
-            case _:
-                unknown = UnimplementedError("", f"there is no such operation here: number {op}")
-                asked.add(xid, Call(0, Malformed(unknown, final=True)), replies.REFUSAL)
+                return self._set_watches(xid, 5, reader, unanswered)
+        unanswered.add(xid, replies.REFUSAL)
+        unknown = UnimplementedError("", f"there is no such operation here: number {op}")
+        return [Call(0, Malformed(unknown, final=True))]
 
     def _request(self, op: int, reader: Reader) -> ClientRequest:
         """Of an operation that ENCODERS names; the most frequent ones come first."""
@@ -343,7 +356,7 @@ class RequestDecoder:
 
     # ---- several operations at once
 
-    def _multi(self, xid: int, reader: Reader, asked: Asked) -> None:
+    def _multi(self, xid: int, reader: Reader, unanswered: Unanswered) -> Call:
         operations: list[Operation] = []
         types: list[int] = []
         refused: tuple[int, BadArgumentsError] | None = None
@@ -360,14 +373,15 @@ class RequestDecoder:
         self._check_operations(len(types))
         if refused is not None:
             culprit, why = refused
-            asked.add(xid, Call(0, Malformed(why)), replies.RefusedResults(culprit, len(types)))
-            return
+            unanswered.add(xid, replies.RefusedResults(culprit, len(types)))
+            return Call(0, Malformed(why))
         data_bytes = sum(len(operation.data) for operation in operations if isinstance(operation, Create | SetData))
         if data_bytes > self._data_bytes_max:
             raise self._long_data("", data_bytes)
-        asked.add(xid, Call(0, Multi(tuple(operations))), replies.results(types))
+        unanswered.add(xid, replies.results(types))
+        return Call(0, Multi(tuple(operations)))
 
-    def _multi_read(self, xid: int, reader: Reader, asked: Asked) -> None:
+    def _multi_read(self, xid: int, reader: Reader, unanswered: Unanswered) -> Call:
         operations: list[GetData | GetChildren] = []
         types: list[int] = []
         for op in _operations(reader, _READS_IN_MULTI):
@@ -376,7 +390,8 @@ class RequestDecoder:
             operations.append(operation)
             types.append(op)
         self._check_operations(len(types))
-        asked.add(xid, Call(0, MultiRead(tuple(operations))), replies.read_results(types))
+        unanswered.add(xid, replies.read_results(types))
+        return Call(0, MultiRead(tuple(operations)))
 
     def _check_operations(self, count: int) -> None:
         if count > self._operations_max:
@@ -390,7 +405,7 @@ class RequestDecoder:
             raise MarshallingError(path, f"the mode is {mode}; it must be 0 (persistent) or 1 (recursive)")
         return AddWatch(path, _WATCH_MODES[mode])
 
-    def _set_watches(self, xid: int, lists: int, reader: Reader, asked: Asked) -> None:
+    def _set_watches(self, xid: int, lists: int, reader: Reader, unanswered: Unanswered) -> list[Call]:
         """A client of this protocol sends all its watches at once. So that it does not hold up the others meanwhile,
         they are set in parts."""
         since = Zxid(max(reader.int64(), 0))
@@ -401,14 +416,20 @@ class RequestDecoder:
             for at in range(0, max(1, *map(len, paths)), at_once)
         ]
         encoder = replies.DoneInParts(len(parts))
-        for part in parts:
-            asked.add(xid, part, encoder)
+        for _ in parts:
+            unanswered.add(xid, encoder)
+        return parts
 
     def _paths(self, reader: Reader) -> tuple[str, ...]:
         found = reader.vector(partial(self._path, reader), item_bytes_min=4)
         if found is None:
             raise MarshallingError("", "a list of paths must not be null")
         return tuple(found)
+
+
+def _is_cached(op: int) -> bool:
+    """Whether it is a read that clients ask for again and again."""
+    return op in (OpCode.GET_DATA, OpCode.EXISTS, OpCode.GET_CHILDREN, OpCode.GET_CHILDREN2, OpCode.PING)
 
 
 def _text(reader: Reader) -> str:
