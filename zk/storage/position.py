@@ -6,6 +6,8 @@ from zk.broadcast.records import Entry, EntryKind, EpochEnds, Promise, Record, S
 from zk.model.record import Epoch, Zxid, epoch_of
 from zk.storage.segment import SegmentHeader
 
+_TXN = EntryKind.TXN  # found once: Python 3.11 takes longer to find it than to call a method
+
 
 class Position:
     """Follows the records of a log. `accepted_epoch`, `last_zxid`, `snapshot`, `epochs` and `membership` are as of the
@@ -41,7 +43,7 @@ class Position:
         """Move over `records`. On the path of every write: an ordinary entry costs one comparison."""
         for item in records:
             if type(item) is Entry:
-                if item.kind is not EntryKind.TXN:
+                if item.kind is not _TXN:
                     if item.kind is EntryKind.CONFIG:
                         self._memberships.append((item.zxid, item.payload))
                     if self.last_zxid and epoch_of(item.zxid) > epoch_of(self.last_zxid):

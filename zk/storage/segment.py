@@ -20,6 +20,8 @@ from collections.abc import Sequence
 from typing import assert_never
 from zlib import crc32
 
+from librt.strings import BytesWriter
+
 from zk.broadcast.records import Entry, EntryKind, EpochEnds, Promise, Record, SnapshotRef, Truncate
 from zk.model.limits import MIB
 from zk.model.record import Epoch, ServerId, Zxid, record
@@ -32,12 +34,12 @@ from zk.storage.preamble import (
     snapshot_fields,
     snapshot_from,
 )
+from zk.wire.unsigned import write_u32, write_u64
 
 SEGMENT_MAGIC = b"zk log\r\n"
 BATCH_MAGIC = b"\xf5zkB"
 _BATCH = struct.Struct(">4sIQQIII")  # see the module's docstring
-_BATCH_CRC = struct.Struct(">I")
-_BATCH_UNCHECKED_BYTES = _BATCH.size - _BATCH_CRC.size
+_BATCH_UNCHECKED_BYTES = _BATCH.size - 4  # what the crc, its last field, is of
 _RECORD = struct.Struct(">IBQ")  # length of the payload, kind, zxid (or epoch)
 _ZEROES = bytes(1 * MIB)
 
@@ -143,17 +145,14 @@ def decode_header(data: bytes) -> tuple[SegmentHeader, int, int]:
 
 
 def encode_records(records: Sequence[Record]) -> bytes:
-    """The body of a batch. On the path of every write: entries come first, in one loop."""
-    pack = _RECORD.pack
-    parts = []
+    """The body of a batch. On the path of every write."""
+    out = BytesWriter()
     for item in records:
-        if type(item) is Entry:
-            payload = item.payload
-            parts.append(pack(len(payload), item.kind, item.zxid))
-            parts.append(payload)
+        if isinstance(item, Entry):
+            _write_record(out, item.kind, item.zxid, item.payload)
         else:
-            parts.append(_encode_rare(item))
-    return b"".join(parts)
+            _write_rare(out, item)
+    return out.getvalue()
 
 
 def encode_batch(body: bytes, first: int, durable_upto: int, chain: int, seed: int) -> tuple[bytes, int]:
@@ -161,9 +160,17 @@ def encode_batch(body: bytes, first: int, durable_upto: int, chain: int, seed: i
 
     `first` counts the records of this segment before it; `chain` is the batch before's, `seed` for the first one.
     """
-    head = _BATCH.pack(BATCH_MAGIC, len(body), first, durable_upto, chain, crc32(body), 0)[:_BATCH_UNCHECKED_BYTES]
-    crc = crc32(head, seed)
-    return b"".join((head, _BATCH_CRC.pack(crc), body)), crc
+    out = BytesWriter()
+    out.write(BATCH_MAGIC)
+    write_u32(out, len(body))
+    write_u64(out, first)
+    write_u64(out, durable_upto)
+    write_u32(out, chain)
+    write_u32(out, crc32(body))
+    crc = crc32(out.getvalue(), seed)
+    write_u32(out, crc)
+    out.write(body)
+    return out.getvalue(), crc
 
 
 BATCH_OVERHEAD_BYTES = _BATCH.size
@@ -277,17 +284,22 @@ def _decode_records(body: bytes) -> tuple[Record, ...]:
     return tuple(records)
 
 
-def _encode_rare(item: Record) -> bytes:
+def _write_record(out: BytesWriter, kind: int, zxid: int, payload: bytes) -> None:
+    write_u32(out, len(payload))
+    out.append(kind)
+    write_u64(out, zxid)
+    out.write(payload)
+
+
+def _write_rare(out: BytesWriter, item: Promise | Truncate | SnapshotRef) -> None:
     match item:
         case Promise(epoch):
-            return _RECORD.pack(0, _PROMISE, epoch)
+            _write_record(out, _PROMISE, epoch, b"")
         case Truncate(zxid):
-            return _RECORD.pack(0, _TRUNCATE, zxid)
+            _write_record(out, _TRUNCATE, zxid, b"")
         case SnapshotRef():
             payload = json.dumps(snapshot_fields(item), sort_keys=True).encode()
-            return _RECORD.pack(len(payload), _SNAPSHOT, item.zxid) + payload
-        case Entry(zxid, kind, payload):
-            return _RECORD.pack(len(payload), kind, zxid) + payload
+            _write_record(out, _SNAPSHOT, item.zxid, payload)
         case _:
             assert_never(item)
 

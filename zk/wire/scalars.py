@@ -2,7 +2,9 @@
 fields are known one by one. All else goes through packing.py; what is written here is byte for byte the same.
 """
 
-from librt.strings import BytesWriter, read_i16_be, read_i32_be, read_i64_be, write_i16_be, write_i32_be, write_i64_be
+from librt.strings import BytesWriter, read_i16_be, read_i32_be, read_i64_be, write_i16_be, write_i32_be
+
+from zk.wire.unsigned import read_u16, read_u32, write_u16, write_u32, write_u64
 
 NIL = 0xC0
 
@@ -17,16 +19,13 @@ def write_int(out: BytesWriter, value: int) -> None:
             out.append(value)
         elif value < 0x1_0000:
             out.append(0xCD)
-            write_i16_be(out, value if value < 0x8000 else value - 0x1_0000)
+            write_u16(out, value)
         elif value < 0x1_0000_0000:
             out.append(0xCE)
-            write_i32_be(out, value if value < 0x8000_0000 else value - 0x1_0000_0000)
-        elif value < 0x8000_0000_0000_0000:
-            out.append(0xCF)
-            write_i64_be(out, value)
+            write_u32(out, value)
         else:
             out.append(0xCF)
-            out.write(value.to_bytes(8, "big"))
+            write_u64(out, value)
     elif value >= -0x20:
         out.append(0x100 + value)
     elif value >= -0x80:
@@ -66,10 +65,10 @@ def _write_size(out: BytesWriter, size: int, shortest: int) -> None:
         out.append(size)
     elif size < 0x1_0000:
         out.append(shortest + 1)
-        write_i16_be(out, size if size < 0x8000 else size - 0x1_0000)
+        write_u16(out, size)
     else:
         out.append(shortest + 2)
-        write_i32_be(out, size if size < 0x8000_0000 else size - 0x1_0000_0000)
+        write_u32(out, size)
 
 
 class ScalarReader:
@@ -99,14 +98,10 @@ class ScalarReader:
                 raise ValueError("it has 64 bits")
             self.at = at + 9
         elif first == 0xCE or first == 0xD2:
-            value = read_i32_be(data, at + 1)
-            if value < 0 and first == 0xCE:
-                value += 0x1_0000_0000
+            value = read_u32(data, at + 1) if first == 0xCE else read_i32_be(data, at + 1)
             self.at = at + 5
         elif first == 0xCD or first == 0xD1:
-            value = read_i16_be(data, at + 1)
-            if value < 0 and first == 0xCD:
-                value += 0x1_0000
+            value = read_u16(data, at + 1) if first == 0xCD else read_i16_be(data, at + 1)
             self.at = at + 3
         elif first == 0xCC or first == 0xD0:
             value = data[at + 1]
@@ -137,18 +132,15 @@ class ScalarReader:
     def _read_size(self, shortest: int) -> int:
         data, at = self.data, self.at
         kind = data[at] - shortest
-        size: int
         if kind == 0:
             self.at = at + 2
             return data[at + 1]
         if kind == 1:
             self.at = at + 3
-            size = read_i16_be(data, at + 1)
-            return size if size >= 0 else size + 0x1_0000
+            return read_u16(data, at + 1)
         if kind == 2:
             self.at = at + 5
-            size = read_i32_be(data, at + 1)
-            return size if size >= 0 else size + 0x1_0000_0000
+            return read_u32(data, at + 1)
         raise ValueError("not a value of the kind that is asked for")
 
     def _read(self, size: int) -> bytes:
