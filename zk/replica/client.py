@@ -1,7 +1,6 @@
 """One client connection, and the order of its calls: answered in the order in which they came, whatever each has to
 wait for."""
 
-from collections import deque
 from dataclasses import dataclass
 
 from zk.model.acl import Identity
@@ -44,6 +43,7 @@ class Client:
         "connection",
         "early",
         "generation",
+        "heard",
         "heard_ms",
         "identities",
         "items",
@@ -64,6 +64,7 @@ class Client:
         self.identities = identities  # of the connection alone; the session's are in the tree
         self.session_id = SessionId(0)
         self.session: Session | None = None  # as the tree holds it
+        self.heard = False  # since the replica last asked
         self.heard_ms = 0  # of a read-only client, who has no other clock
         self.generation = Zxid(0)
         self.nonce = 0  # of the open or attach that was asked for
@@ -71,8 +72,8 @@ class Client:
         self.n = 0  # writes taken in on this connection
         self.unsent = 0  # of those, how many have not left for the leader
         self.early: list[Call] = []  # calls behind a Connect that is under way
-        self.queue: deque[Pending] = deque()  # all unanswered calls, oldest first
-        self.writes: deque[Pending] = deque()  # the writes among them
+        self.queue: list[Pending] = []  # all unanswered calls, oldest first; few, as a rule
+        self.writes: list[Pending] = []  # the writes among them
         self.items: list[Reply | WatchEvent] = []  # to be sent at the end of this step
         self.later: list[WatchEvent] = []  # what the request being carried out tells behind its own answer
         self.refused_xid = 0  # of the last write that was refused for want of disk space

@@ -70,6 +70,7 @@ from zk.wire import txn as txn_codec
 from zk.wire.sasl import NONCE_BYTES, DigestMd5
 
 _READ = int(Perms.READ)
+_SESSION_MOVED: type[APIError] = SessionMovedError  # found once: it is asked for with every write
 _WATCHING_READS = (GetData, Exists, GetChildren)
 _DISK_LOW = "the disk of this server is nearly full: it takes neither writes nor new sessions until there is space"
 
@@ -98,7 +99,6 @@ class Clients:
         self.applied = self._advanced_to = tree.zxid
         self.disk_low = False
         self.read_only = False  # whether those are served without a leader who asked for it
-        self.heard: set[SessionId] = set()  # signs of life since the replica last took them
         self.blocked: dict[ConnectionId, Client] = {}  # clients whose oldest call is a read that waits for a zxid
         self.watches = WatchTable(config.limits.watches_per_connection_max)
         self.history = ChangeHistory(config.limits.history_changes_max, tree.zxid)
@@ -107,7 +107,8 @@ class Clients:
         self._attaching: dict[int, Client] = {}
         self._read_only: dict[ConnectionId, Client] = {}
         self._had_leader = False
-        self._touched: dict[ConnectionId, Client] = {}  # clients with something to send
+        self._heard: list[Client] = []  # clients that gave a sign of life since the replica last asked
+        self._touched: list[Client] = []  # clients with something to send
         self._closing: list[tuple[Client, str]] = []
         # The type of the request is the key under which its method stands, which no checker can follow: hence Any.
         self._take: dict[type, Callable[[Client, Call, Any], None]] = {
@@ -133,15 +134,38 @@ class Clients:
     def collect(self, effects: list[Effect]) -> None:
         """Move all that is to be sent, and then all that is to be closed, to the end of `effects`."""
         if self._touched:
-            for connection, client in self._touched.items():
-                if client.items:
-                    effects.append(Answer(connection, client.items))
-                    client.items = []
-            self._touched.clear()
+            for client in self._touched:
+                effects.append(Answer(client.connection, client.items))
+                client.items = []
+            self._touched = []
         if self._closing:
             for client, reason in self._closing:
                 effects.append(CloseClient(client.connection, reason))
-            self._closing.clear()
+            self._closing = []
+
+    def _say(self, client: Client, item: Reply | WatchEvent) -> None:
+        """Send this to the client at the end of the step."""
+        if not client.items:
+            self._touched.append(client)
+        client.items.append(item)
+
+    def hear(self, client: Client) -> None:
+        """The client's session has given a sign of life."""
+        if not client.heard:
+            client.heard = True
+            self._heard.append(client)
+
+    def hear_all(self) -> None:
+        """Every session that is attached here has."""
+        for client in self._attached.values():
+            self.hear(client)
+
+    def take_heard(self) -> list[SessionId]:
+        """The sessions that gave a sign of life since this was last asked."""
+        heard, self._heard = self._heard, []
+        for client in heard:
+            client.heard = False
+        return [client.session_id for client in heard]
 
     def close_all(self, reason: str) -> None:
         for client in list(self._by_connection.values()):
@@ -178,7 +202,7 @@ class Clients:
         if client is None:
             return  # closed in this very round
         if client.session_id:
-            self.heard.add(client.session_id)
+            self.hear(client)
         for call in calls:
             if client.closed:
                 return
@@ -325,8 +349,7 @@ class Clients:
             self._answer(client, call.xid, body, self.applied)
 
     def _refuse(self, client: Client, xid: int, error: APIError) -> None:
-        client.items.append(Reply(xid, self.applied, error))
-        self._touched[client.connection] = client
+        self._say(client, Reply(xid, self.applied, error))
         self._close(client, str(error))
 
     # ---- sessions
@@ -415,7 +438,7 @@ class Clients:
         client = self._attaching.pop(request.nonce, None)
         if client is None:
             return  # the connection is gone, or this is the log of an earlier life
-        xid = client.queue.popleft().call.xid
+        xid = client.queue.pop(0).call.xid
         if isinstance(body, APIError):
             self._refuse(client, xid, body)
             return
@@ -423,8 +446,7 @@ class Clients:
         client.session = self.tree.sessions[request.session_id]
         client.generation = applied.zxid
         self._attached[client.session_id] = client
-        client.items.append(Reply(xid, applied.zxid, body))
-        self._touched[client.connection] = client
+        self._say(client, Reply(xid, applied.zxid, body))
         early, client.early = client.early, []
         for call in early:
             if not client.closed:
@@ -445,8 +467,7 @@ class Clients:
     def _answer_rest(self, client: Client, error: APIError) -> None:
         """Refuse what is left in the queue, but for what has its answer: a write that was done is not refused."""
         for pending in client.queue:
-            client.items.append(Reply(pending.call.xid, pending.zxid or self.applied, pending.body or error))
-        self._touched[client.connection] = client
+            self._say(client, Reply(pending.call.xid, pending.zxid or self.applied, pending.body or error))
 
     def lost_leader(self) -> None:
         """What was sent to the leader may or may not be carried out: only those clients go that have something there.
@@ -494,7 +515,7 @@ class Clients:
             if self.read_only and request.read_only:
                 del self._attaching[client.nonce]
                 client.nonce = 0
-                self._attach_read_only(client, client.queue.popleft().call.xid, request)
+                self._attach_read_only(client, client.queue.pop(0).call.xid, request)
             elif self.now_ms - client.attaching_since_ms > self._config.leaderless_ms_max:
                 error = ThrottledError(hint="this server has no leader at the moment: try another one, or later")
                 self._refuse(client, client.queue[0].call.xid, error)
@@ -542,26 +563,24 @@ class Clients:
 
     def _notify(self, change: Change) -> None:
         for connection, event in self.watches.fire(change, self._may_read):
-            client = self._by_connection[connection]
-            client.items.append(event)
-            self._touched[connection] = client
+            self._say(self._by_connection[connection], event)
 
     def _may_read(self, connection: ConnectionId, acl: tuple[Acl, ...]) -> bool:
         session = self._by_connection[connection].session
         return session is not None and permitted(acl, _READ, session.identities)
 
     def _answer_write(self, client: Client, txn: Txn, applied: Applied) -> None:
-        if type(applied.body) is SessionMovedError:
+        if type(applied.body) is _SESSION_MOVED:
             self._close(client, "an earlier write of this connection was lost: attach again and resend")
             return
-        pending = client.writes.popleft()
+        pending = client.writes.pop(0)
         assert pending.n == txn.n, "a write was applied out of its turn"
         body = pending.done if applied.body is DONE else applied.body
         queue = client.queue
         if queue[0] is not pending or applied.closed:  # if it ends the session, the queue is answered with that
             pending.body, pending.zxid = body, applied.zxid
             return
-        queue.popleft()
+        queue.pop(0)
         self._answer(client, pending.call.xid, body, applied.zxid)
         if queue and (not queue[0].n or queue[0].body is not None):
             self._advance(client)
@@ -595,18 +614,16 @@ class Clients:
                     self.blocked[client.connection] = client
                     return
                 body = self._execute(client, pending.call.request)
-            queue.popleft()
+            queue.pop(0)
             self._answer(client, pending.call.xid, body, pending.zxid or self.applied)
+            if type(body) is AuthFailedError:
+                self._close(client, str(body))
 
     def _answer(self, client: Client, xid: int, body: Body | APIError, zxid: Zxid) -> None:
-        if not client.items:  # else it is there already
-            self._touched[client.connection] = client
-        client.items.append(Reply(xid, zxid, body))
+        self._say(client, Reply(xid, zxid, body))
         if client.later:
             client.items += client.later
             client.later.clear()
-        if type(body) is AuthFailedError:
-            self._close(client, str(body))
 
     # ---- what is answered without the log
 

@@ -1,7 +1,7 @@
 """Linearizable reads on their way: gathered per round, confirmed by the leader together, asked for again when the
 leader is lost."""
 
-from zk.model.record import SessionId, Zxid
+from zk.model.record import Zxid
 from zk.replica.client import Client, Pending
 
 
@@ -26,9 +26,9 @@ class LinearizableReads:
         self._gathered = []
         return self._tokens
 
-    def askers(self, token: int) -> list[SessionId]:
+    def askers(self, token: int) -> list[Client]:
         """Whose calls are in the batch."""
-        return [client.session_id for client, _ in self._asked[token]]
+        return [client for client, _ in self._asked[token]]
 
     def confirmed(self, token: int, zxid: Zxid) -> list[Client]:
         """The batch may be answered from `zxid` on. The clients whose queues may move."""

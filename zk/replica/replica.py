@@ -377,7 +377,7 @@ class Replica:
                 self._propose()
             token = self._reads.ask()
             if token is not None:
-                self.clients.heard.update(self._reads.askers(token))
+                self._hear_askers(token)
                 self._hear_own_clients()
                 self._drive(engine.ReadIndex(token))
             return
@@ -387,7 +387,7 @@ class Replica:
             return  # the engine is about to notice
         token = self._reads.ask()
         if token is not None:
-            self.clients.heard.update(self._reads.askers(token))  # whoever was told before may lead no more
+            self._hear_askers(token)  # whoever was told before may lead no more
             self._tell_heard(leader, connection)  # first: an answered ping means that the leader has heard of it
             self._effects.append(SendPeer(leader, connection, ReadIndexAsk(token)))
         if self._outbox.writes:  # last: a write that is applied answers the pings in front of it
@@ -480,17 +480,19 @@ class Replica:
             for path in self.tree.reapable(self.clients.wall_ms):
                 self.clients.propose(Reap(path))
 
+    def _hear_askers(self, token: int) -> None:
+        for client in self._reads.askers(token):
+            self.clients.hear(client)
+
     def _hear_own_clients(self) -> None:
         assert self._clocks is not None
-        heard, self.clients.heard = self.clients.heard, set()
-        for session_id in heard:
+        for session_id in self.clients.take_heard():
             self._clocks.heard(session_id, self._now_ms)
 
     def _tell_heard(self, leader: ServerId, connection: ConnectionId) -> None:
         self._next_heard_ms = self._now_ms + self._config.heard_interval_ms
-        heard, self.clients.heard = self.clients.heard, set()
         zxid, digest = self._digests.latest
-        self._effects.append(SendPeer(leader, connection, Heard(tuple(heard), zxid, digest)))
+        self._effects.append(SendPeer(leader, connection, Heard(tuple(self.clients.take_heard()), zxid, digest)))
 
     def _heard_from(self, peer: ServerId, connection: ConnectionId, message: Heard) -> None:
         if self._clocks is None:

@@ -8,7 +8,7 @@ from random import SystemRandom
 from typing import Final
 
 from zk.model.record import ConnectionId, SessionId
-from zk.model.replies import ConnectReply, Reply
+from zk.model.replies import Reply
 from zk.model.requests import Connect, ExpireSession, Ping, SetWatches
 from zk.replica.config import ReplicaConfig
 from zk.replica.events import Answer, ClientConnected, ClientDisconnected, ClientReceived, CloseClient, Effect, Event
@@ -22,7 +22,6 @@ class Connection:
     """What is known of a client's connection from what was said on it."""
 
     def __init__(self) -> None:
-        self.session_id = SessionId(0)
         self.own: set[int] = set()  # xids of unanswered calls that the client made on its own account
         self.cut = False
 
@@ -54,7 +53,7 @@ class EmbeddedReplica(Replica):
         """The clock is about to be put forward. Meanwhile, whoever is connected would have been heard of, and nobody
         else; and empty containers and TTL nodes would have been looked after."""
         self._hear_own_clients()
-        self.clients.heard.update(known.session_id for known in self._connections.values() if known.session_id)
+        self.clients.hear_all()
         self._next_reap_ms = self._now_ms
 
     def step(self, now_ms: int, event: Event) -> list[Effect]:
@@ -76,8 +75,6 @@ class EmbeddedReplica(Replica):
         for index, item in enumerate(effect.items):
             if not isinstance(item, Reply):
                 continue
-            if isinstance(item.body, ConnectReply):
-                known.session_id = item.body.session_id
             if item.xid in known.own:
                 known.own.remove(item.xid)
             elif self.replies_to_drop and not known.cut:

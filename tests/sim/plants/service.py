@@ -157,7 +157,7 @@ def answers_pings_itself(self: Clients, client: Client, call: Call, request: Syn
 
 def tells_of_nobody(self: Replica, leader: ServerId, connection: ConnectionId) -> None:
     """A follower keeps to itself which of its clients it has heard of."""
-    self.clients.heard.clear()
+    self.clients.take_heard()
     self._next_heard_ms = self._now_ms + self._config.heard_interval_ms
     self._effects.append(SendPeer(leader, connection, Heard((), *self._digests.latest)))
 
