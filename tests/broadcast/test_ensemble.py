@@ -177,9 +177,9 @@ class Cluster:
                 assert engine is not None
                 taken = SnapshotTaken(peer, stream, engine.delivered, "digest", image(server.state))
                 self.later(5, server, taken)
-            case Deliver(entries):
-                server.state += [payload for _, payload, _ in entries]
-                self.answered += [token for _, _, token in entries if token is not None]
+            case Deliver(entries, tokens):
+                server.state += [entry.payload for entry in entries]
+                self.answered += tokens
             case ReadReady(token, zxid):
                 self.reads[token] = zxid
             case Rejected(tokens, maybe_applied):
@@ -220,7 +220,7 @@ class Cluster:
         return self.now_ms - start_ms
 
     def propose(self, *payloads: bytes) -> None:
-        self.step(self.leader, Propose([(payload, payload) for payload in payloads]))
+        self.step(self.leader, Propose(list(payloads), payloads))
 
     def states(self) -> list[list[bytes]]:
         return [server.state for server in self.servers.values() if server.engine]

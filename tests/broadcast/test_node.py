@@ -50,7 +50,7 @@ def test_a_server_alone_keeps_little_of_its_history_in_memory() -> None:
 
     server.durable(5)
     server.commit = server.history.last
-    server.deliver({})
+    server.deliver([])
     server.forget_history(server.history.last)
     assert not server.history_is_long
     assert server.history.bytes <= ALONE_HISTORY_BYTES_MAX

@@ -18,6 +18,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import fields
+from itertools import zip_longest
 from pathlib import Path
 from typing import assert_never, get_args
 
@@ -112,10 +113,10 @@ def show_effect(effect: Effect) -> str:
             return f"-> {peer}@{connection} {show_message(message)}"
         case engine.Append(records):
             return "append " + " | ".join(show_record(record) for record in records)
-        case engine.Deliver(entries):
+        case engine.Deliver(entries, tokens):
             return "deliver " + " | ".join(
-                f"{show_zxid(zxid)} {show_payload(payload)}" + (" (own)" if token is not None else "")
-                for zxid, payload, token in entries
+                f"{show_zxid(entry.zxid)} {show_payload(entry.payload)}" + (" (own)" if token is not None else "")
+                for entry, token in zip_longest(entries, tokens)
             )
         case engine.RoleChanged(role, epoch, leader):
             return f"role {role.value}, epoch {epoch}, leader {leader}"
@@ -250,7 +251,7 @@ class Trace:
                 return engine.Durable(int(lsn))
             case "propose", payloads:
                 return engine.Propose(
-                    [(bytes(int(p[1:])) if p.startswith("*") else p.encode(), p) for p in payloads],
+                    [bytes(int(p[1:])) if p.startswith("*") else p.encode() for p in payloads], payloads
                 )
             case "read", [token]:
                 return engine.ReadIndex(token)

@@ -19,30 +19,27 @@ def txn(n: int) -> Txn:
 
 def test_writes_leave_in_order_of_arrival_and_are_counted_as_sent() -> None:
     outbox, client = Outbox(), client_with(7, unsent=2)
-    outbox.writes.append((b"1", txn(1), client))
-    outbox.writes.append((b"forwarded", None, None))
-    outbox.writes.append((b"2", txn(2), client))
-    assert len(outbox.writes) == 3
-    assert outbox.take() == [
-        (b"1", txn(1), client),
-        (b"forwarded", None, None),
-        (b"2", txn(2), client),
-    ]
-    assert (len(outbox.writes), client.unsent, outbox.take()) == (0, 0, [])
+    outbox.add(b"1", txn(1), client)
+    outbox.add(b"forwarded", None, None)
+    outbox.add(b"2", txn(2), client)
+    assert len(outbox) == 3
+    assert outbox.take() == ([b"1", b"forwarded", b"2"], [txn(1), None, txn(2)])
+    assert (len(outbox), client.unsent, outbox.take()) == (0, 0, ([], []))
 
 
 def test_the_open_of_a_connection_that_is_gone_is_dropped_but_the_writes_of_a_session_are_not() -> None:
     outbox, opening, writing = Outbox(), client_with(0, unsent=1), client_with(7, unsent=1)
     opening.closed = writing.closed = True
-    outbox.writes.append((b"open", txn(0), opening))
-    outbox.writes.append((b"write", txn(1), writing))
-    assert outbox.take() == [(b"write", txn(1), writing)]
+    outbox.add(b"open", txn(0), opening)
+    outbox.add(b"write", txn(1), writing)
+    outbox.add(b"forwarded", None, None)
+    assert outbox.take() == ([b"write", b"forwarded"], [txn(1), None])
 
 
 def test_the_end_of_a_leaders_role_leaves_only_what_own_clients_wrote() -> None:
     outbox, client = Outbox(), client_with(7, unsent=1)
-    outbox.writes.append((b"forwarded", None, None))
-    outbox.writes.append((b"own", txn(1), client))
-    outbox.writes.append((b"expire", txn(0), None))
+    outbox.add(b"forwarded", None, None)
+    outbox.add(b"own", txn(1), client)
+    outbox.add(b"expire", txn(0), None)
     outbox.keep_own_clients()
-    assert outbox.take() == [(b"own", txn(1), client)]
+    assert outbox.take() == ([b"own"], [txn(1)])

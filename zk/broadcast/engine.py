@@ -17,7 +17,7 @@ from enum import Enum
 from typing import Protocol
 
 from zk.broadcast.messages import Message
-from zk.broadcast.records import Record, SnapshotRef
+from zk.broadcast.records import Entry, Record, SnapshotRef
 from zk.model.record import ConnectionId, Epoch, ServerId, Zxid, record
 
 Token = object
@@ -57,9 +57,10 @@ class PeerReceived:
 
 @record
 class Propose:
-    """Order these payloads. Each comes back in Deliver with its token, or its token in Rejected."""
+    """Order these payloads. Each comes back in Deliver with its token, or its token, if it is not None, in Rejected."""
 
-    proposals: Sequence[tuple[bytes, Token]]
+    payloads: list[bytes]
+    tokens: Sequence[Token]
 
 
 @record
@@ -158,16 +159,13 @@ class StoreSnapshot:
     chunks: tuple[bytes, ...]
 
 
-Delivered = tuple[Zxid, bytes, Token | None]
-"""One ordered payload behind its zxid, and its proposer's token on the server that proposed it in this incarnation,
-else None. No record: there is one for each transaction."""
-
-
 @record
 class Deliver:
-    """These payloads are committed, durable here, and next in the one order."""
+    """These payloads are committed, durable here, and next in the one order. There are as many tokens if this server
+    proposed them in this role, else none."""
 
-    entries: Sequence[Delivered]
+    entries: list[Entry]
+    tokens: list[Token]
 
 
 @record

@@ -252,7 +252,7 @@ class Clients:
         client.queue.append(pending)
         client.writes.append(pending)
         txn = Txn(self.wall_ms, client.session_id, client.generation, client.n, call.xid, call.floor, request)
-        self._outbox.writes.append((txn_codec.encode_body(txn), txn, client))
+        self._outbox.add(txn_codec.encode_body(txn), txn, client)
 
     def _refuse_unless_done(self, client: Client, call: Call) -> None:
         """Whatever the session had got done on earlier connections is known here since it was attached: a write that is
@@ -425,7 +425,7 @@ class Clients:
     def propose(self, write: Write, client: Client | None = None) -> None:
         """Put a server's own write into the outbox."""
         txn = Txn(self.wall_ms, SessionId(0), Zxid(0), 0, 0, 0, write)
-        self._outbox.writes.append((txn_codec.encode_body(txn), txn, client))
+        self._outbox.add(txn_codec.encode_body(txn), txn, client)
 
     def _session_attached(self, request: OpenSession | AttachSession, applied: Applied) -> None:
         body = applied.body

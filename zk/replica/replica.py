@@ -11,7 +11,7 @@ from typing import assert_never
 
 from zk.broadcast import engine
 from zk.broadcast.engine import Role
-from zk.broadcast.records import Recovered
+from zk.broadcast.records import Entry, Recovered
 from zk.broadcast.zab import Zab
 from zk.model.chance import Chance
 from zk.model.peering import Drifted, Forward, Heard, ReadIndexAnswer, ReadIndexAsk
@@ -66,14 +66,13 @@ class ProposalSizes:
     def __init__(self) -> None:
         self.last = self.smallest = self.largest = -1
 
-    def note(self, sizes: Sequence[int]) -> None:
-        """These are the next ones."""
-        self.last = sizes[-1]
-        for size in set(sizes):  # mostly all are alike
-            if size > self.largest:
-                self.largest = size
-            if size < self.smallest or self.smallest < 0:
-                self.smallest = size
+    def note(self, size: int) -> None:
+        """This is the next one's."""
+        self.last = size
+        if size > self.largest:
+            self.largest = size
+        if size < self.smallest or self.smallest < 0:
+            self.smallest = size
 
 
 def _in_frames(bodies: list[bytes]) -> Iterator[tuple[bytes, ...]]:
@@ -142,7 +141,7 @@ class Replica:
     @property
     def backlogged(self) -> bool:
         """Whether more writes wait for the leader than is good: the caller should leave clients unread for a while."""
-        return len(self._outbox.writes) > self._config.limits.outstanding_requests_max
+        return len(self._outbox) > self._config.limits.outstanding_requests_max
 
     def status(self) -> StatusReply:
         return StatusReply(
@@ -215,7 +214,7 @@ class Replica:
             case Forward():
                 if self._leads:
                     for body in message.bodies:
-                        self._outbox.writes.append((body, None, None))
+                        self._outbox.add(body, None, None)
             case Heard():
                 self._heard_from(event.peer, event.connection, message)
             case ReadIndexAsk():
@@ -245,7 +244,7 @@ class Replica:
         for effect in self.engine.step(self._now_ms, event):
             match effect:
                 case engine.Deliver():
-                    self._deliver(effect.entries)
+                    self._deliver(effect.entries, effect.tokens)
                 case engine.Send() | engine.Append() | engine.StoreSnapshot() | engine.Disconnect() | engine.Halt():
                     self._effects.append(effect)
                 case engine.RoleChanged():
@@ -264,13 +263,16 @@ class Replica:
                     assert_never(effect)
         self.clients.advanced_to(self.engine.delivered)
 
-    def _deliver(self, entries: Sequence[engine.Delivered]) -> None:
+    def _deliver(self, entries: list[Entry], tokens: list[engine.Token]) -> None:
         clients = self.clients
         tree = self.tree
         digest_every_txns = self._config.digest_every_txns
         if clients.read_only:
             clients.found_leader()  # before they are told anything of what comes now
-        for zxid, payload, token in entries:
+        sizes, payload_bytes = self.proposal_sizes, 0
+        for index, entry in enumerate(entries):
+            zxid, payload = entry.zxid, entry.payload
+            token = tokens[index] if tokens else None
             txn = token if isinstance(token, Txn) else txn_codec.decode(payload)
             if clients.blocked:
                 clients.about_to_apply(txn)
@@ -283,10 +285,10 @@ class Replica:
                 self._warn_of_quotas(applied.over_quota)
             if (zxid & _COUNTER) % digest_every_txns == 0:
                 self._digests.mine(zxid, self.tree.digest())
-        sizes = [len(payload) for _, payload, _ in entries]
-        self.proposal_sizes.note(sizes)
-        self._bytes_since_snapshot += sum(sizes)
-        self._txns_since_snapshot += len(sizes)
+            sizes.note(len(payload))
+            payload_bytes += len(payload)
+        self._bytes_since_snapshot += payload_bytes
+        self._txns_since_snapshot += len(entries)
         if self._snapshot_is_due and not self._snapshots.own_under_way:
             self._txns_since_snapshot = self._bytes_since_snapshot = 0
             self._snapshots.start_own(clients.applied, self.tree.digest(), self.tree.image())
@@ -373,7 +375,7 @@ class Replica:
         if self._step_with is None:
             return  # what has gathered waits for a leader
         if self._clocks is not None:  # it leads
-            if self._outbox.writes and self._may_propose:
+            if len(self._outbox) and self._may_propose:
                 self._propose()
             token = self._reads.ask()
             if token is not None:
@@ -390,15 +392,16 @@ class Replica:
             self._hear_askers(token)  # whoever was told before may lead no more
             self._tell_heard(leader, connection)  # first: an answered ping means that the leader has heard of it
             self._effects.append(SendPeer(leader, connection, ReadIndexAsk(token)))
-        if self._outbox.writes:  # last: a write that is applied answers the pings in front of it
-            for bodies in _in_frames([body for body, _, _ in self._outbox.take()]):
-                self._effects.append(SendPeer(leader, connection, Forward(bodies)))
+        if len(self._outbox):  # last: a write that is applied answers the pings in front of it
+            bodies, _ = self._outbox.take()
+            for frame in _in_frames(bodies):
+                self._effects.append(SendPeer(leader, connection, Forward(frame)))
 
     @property
     def _may_propose(self) -> bool:
         """A batch costs the same however small it is: while one is under way, a few writes wait for its end."""
         zab = self.engine
-        return zab.window_open and (zab.commit >= zab.last or len(self._outbox.writes) >= WRITES_HELD_MAX)
+        return zab.window_open and (zab.commit >= zab.last or len(self._outbox) >= WRITES_HELD_MAX)
 
     def _propose(self) -> None:
         """Give the gathered writes their time, and to the engine. Own clients' transactions ride along as tokens."""
@@ -406,13 +409,12 @@ class Replica:
             self._stamp_ms = self.clients.wall_ms
         time_ms = self._stamp_ms
         stamp = txn_codec.stamp(time_ms, b"")
-        proposals: list[tuple[bytes, engine.Token | None]] = []
-        for body, txn, _ in self._outbox.take():
+        bodies, txns = self._outbox.take()
+        for txn in txns:
             if txn is not None:
                 txn.time_ms = time_ms
-            proposals.append((stamp + body, txn))
-        if proposals:
-            self._drive(engine.Propose(proposals))
+        if bodies:
+            self._drive(engine.Propose([stamp + body for body in bodies], txns))
 
     # ---- time
 
@@ -470,7 +472,7 @@ class Replica:
             session = self.tree.sessions.get(session_id)
             if session is not None:
                 self.clients.propose(ExpireSession(session_id, session.generation))
-        if due and self._outbox.writes:
+        if due and len(self._outbox):
             self._propose()
             self._expiring_until = self.engine.last
 

@@ -113,7 +113,7 @@ class BroadcastChecks:
         """The engine of `server` took `event`, and answered `effects`."""
         life = self._lives[server]
         if isinstance(event, engine.Propose):
-            for payload, token in event.proposals:
+            for payload, token in zip(event.payloads, event.tokens, strict=True):
                 self._note_proposal(life, payload, token)
         elif isinstance(event, engine.ReadIndex):
             life.reads[id(event.token)] = (event.token, self.acknowledged)
@@ -124,8 +124,9 @@ class BroadcastChecks:
                 case engine.Append():
                     self._appended(life, effect)
                 case engine.Deliver():
-                    for delivered in effect.entries:
-                        self._delivered(life, delivered)
+                    tokens = effect.tokens or [None] * len(effect.entries)
+                    for entry, token in zip(effect.entries, tokens, strict=True):
+                        self._delivered(life, entry, token)
                     self._delivered_is_durable(life)
                     self.world.counters["deliver"] += len(effect.entries)
                 case engine.Install():
@@ -194,8 +195,8 @@ class BroadcastChecks:
                     self.world.counters["snapshot"] += 1
             mirror.append((record,))
 
-    def _delivered(self, life: _Life, delivered: engine.Delivered) -> None:
-        zxid, payload, token = delivered
+    def _delivered(self, life: _Life, entry: Entry, token: engine.Token) -> None:
+        zxid, payload = entry.zxid, entry.payload
         if life.position == len(self.history):
             self._zxid_order(life, zxid)
             self._integrity(life, zxid, payload)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from zk.broadcast import engine
 from zk.broadcast.engine import Engine, Role
 from zk.broadcast.messages import Message
-from zk.broadcast.records import Recovered, SnapshotRef
+from zk.broadcast.records import Entry, Recovered, SnapshotRef
 from zk.model.peering import ReplicaMessage
 from zk.model.record import ConnectionId, ServerId, Zxid
 from zk.replica.events import DiskSpace, Effect, WriteSnapshot
@@ -85,11 +85,11 @@ class LogServer:
         ref, image = self._snapshot_ref(), self._image()
         return [WriteSnapshot(ref, chunk, last=index == len(image) - 1) for index, chunk in enumerate(image)]
 
-    def _apply(self, entries: Sequence[engine.Delivered]) -> None:
+    def _apply(self, entries: Sequence[Entry]) -> None:
         digest = self._digest
-        for zxid, payload, _ in entries:
-            digest = hashlib.blake2b(b"%b%d" % (digest, zxid) + payload, digest_size=16).digest()
-            self.applied = zxid
+        for entry in entries:
+            digest = hashlib.blake2b(b"%b%d" % (digest, entry.zxid) + entry.payload, digest_size=16).digest()
+            self.applied = entry.zxid
         self._digest = digest
         self._checks.digest(self.server, self.applied, digest.hex())
 

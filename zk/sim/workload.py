@@ -31,8 +31,9 @@ class BroadcastWorkload:
 
     def propose(self, node: Node[LogServer], count: int = 1, filling_bytes: int = 20) -> None:
         """Have `count` new payloads ordered, whatever comes of it."""
-        proposals = [(self._payload(filling_bytes), self._token()) for _ in range(count)]
-        node.act(lambda server, now_ms: server.step(now_ms, Propose(proposals)))
+        payloads = [self._payload(filling_bytes) for _ in range(count)]
+        tokens = [self._token() for _ in range(count)]
+        node.act(lambda server, now_ms: server.step(now_ms, Propose(payloads, tokens)))
 
     def _soon(self) -> None:
         self.world.after(self.world.wishes.randrange(*self._pause_us), self._turn)

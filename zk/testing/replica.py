@@ -37,7 +37,7 @@ class EmbeddedReplica(Replica):
     @property
     def has_unproposed(self) -> bool:
         """Whether there are writes, its own or clients', that are not in the log's order yet."""
-        return bool(self._outbox.writes)
+        return len(self._outbox) > 0
 
     def expire(self, session_id: int) -> None:
         """End a session as if its client had been silent. LookupError if there is none with this id."""

@@ -4,7 +4,7 @@ R1 … R17 are the rules, (1) … (20) the invariants, of docs/correctness.md. S
 the production code, so that without the one alone nothing goes wrong: then both are taken away, and it is said so.
 """
 
-from collections.abc import Collection, Mapping, MutableMapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -226,27 +226,25 @@ def replicates_twice(self: Leading, entries: tuple[Entry, ...]) -> None:
 
 def mixes_up_whose_it_was(self: Leading, event: Propose) -> Move | None:
     """The payloads of a batch go out in another order than the tokens."""
-    payloads = [payload for payload, _ in event.proposals]
-    tokens = [token for _, token in reversed(event.proposals)]
-    return on_propose(self, Propose(tuple(zip(payloads, tokens, strict=True))))
+    return on_propose(self, Propose(event.payloads, event.tokens[::-1]))
 
 
 def proposes_backwards(self: Leading, event: Propose) -> Move | None:
-    return on_propose(self, Propose(tuple(reversed(event.proposals))))
+    return on_propose(self, Propose(event.payloads[::-1], event.tokens[::-1]))
 
 
-def delivers_what_its_disk_lacks(self: Node, tokens: MutableMapping[Zxid, engine.Token]) -> None:
+def delivers_what_its_disk_lacks(self: Node, tokens: list[engine.Token]) -> None:
     durability = self.durability
     self.durability = SimpleNamespace(zxid=self.history.last)  # type: ignore[assignment]  # all that is asked of it
     deliver(self, tokens)
     self.durability = durability
 
 
-def delivers_all_but_the_first(self: Node, tokens: MutableMapping[Zxid, engine.Token]) -> None:
+def delivers_all_but_the_first(self: Node, tokens: list[engine.Token]) -> None:
     """Of several that are committed together."""
     deliver(self, tokens)
     if self.effects and isinstance(self.effects[-1], engine.Deliver) and len(self.effects[-1].entries) > 2:
-        self.effects[-1] = engine.Deliver(self.effects[-1].entries[1:])
+        self.effects[-1] = engine.Deliver(self.effects[-1].entries[1:], self.effects[-1].tokens[1:])
 
 
 # ---- leadership in time (R11, R12, R13)

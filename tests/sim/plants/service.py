@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 
 from zk.broadcast import engine
+from zk.broadcast.records import Entry
 from zk.model.acl import Acl, Identity
 from zk.model.errors import APIError, ThrottledError
 from zk.model.peering import Heard
@@ -190,14 +191,14 @@ def names_them_once_for_all(self: Clients, write: Write, client: Client | None =
 # ---- time
 
 
-def reaps_by_its_own_clock(self: Replica, entries: Sequence[engine.Delivered]) -> None:
+def reaps_by_its_own_clock(self: Replica, entries: list[Entry], tokens: list[engine.Token]) -> None:
     own_ms = self.clients.wall_ms
 
     def is_over(znode: Znode, now_ms: int) -> bool:
         return is_reapable(znode, own_ms)
 
     with patched((writes, "is_reapable", is_over)):
-        deliver(self, entries)
+        deliver(self, entries, tokens)
 
 
 def plant(name: str, what: str, invariants: str, seeds: int, *changes: tuple[object, str, object]) -> Plant:

@@ -309,7 +309,7 @@ class Following(Stance):
 
     def _deliver(self) -> None:
         node = self.node
-        node.deliver({})
+        node.deliver([])
         if node.history_is_long:
             node.forget_history(node.delivered_txn)
         if self.role is not _FOLLOWING:

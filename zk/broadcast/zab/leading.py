@@ -4,8 +4,7 @@ Streams to followers are in streams.py, linearizable reads in confirmation.py, a
 """
 
 from collections import deque
-from collections.abc import Iterable, Mapping
-from typing import cast
+from collections.abc import Mapping
 
 from zk.broadcast.engine import Propose, RaiseEpoch, ReadIndex, Rejected, Role, SnapshotTaken, Token
 from zk.broadcast.membership import Membership
@@ -44,7 +43,7 @@ class Leading(Stance):
         self._streams = Streams(node, epoch)
         self._confirmation = Confirmation(node)
         self._admission = Admission(node, self._streams)
-        self._tokens: dict[Zxid, Token] = {}
+        self._tokens: list[Token] = []  # of what was proposed and not delivered, in its order
         self._uncommitted: deque[tuple[Zxid, int]] = deque()  # each batch's last zxid and bytes
         self._uncommitted_bytes = 0
         self._next_ping_ms = node.now_ms
@@ -78,7 +77,7 @@ class Leading(Stance):
         """Drop everything in one step; what was proposed may yet be committed by a successor (R14)."""
         node = self.node
         if self._tokens:
-            node.effects.append(Rejected(tuple(self._tokens.values()), maybe_applied=True))
+            node.effects.append(Rejected(tuple(self._tokens), maybe_applied=True))
         reads = self._confirmation.abandon()
         if reads:
             node.effects.append(Rejected(reads, maybe_applied=False))
@@ -103,15 +102,16 @@ class Leading(Stance):
         )
 
     def on_propose(self, event: Propose) -> Move | None:
-        proposals = event.proposals
-        assert proposals
-        if not self.window_open or self._next_counter + len(proposals) - 1 > COUNTER_MAX:
+        payloads, tokens, counter = event.payloads, event.tokens, self._next_counter
+        assert payloads
+        assert len(payloads) == len(tokens)
+        if not self.window_open or counter + len(payloads) - 1 > COUNTER_MAX:
             return super().on_propose(event)
-        entries, tokens = [], self._tokens
-        numbered = enumerate(proposals, make_zxid(self.epoch, self._next_counter))
-        for zxid, (payload, token) in cast("Iterable[tuple[Zxid, tuple[bytes, Token]]]", numbered):
-            entries.append(Entry(zxid, _TXN, payload))
-            tokens[zxid] = token
+        entries = []
+        for payload in payloads:
+            entries.append(Entry(make_zxid(self.epoch, counter), _TXN, payload))
+            counter += 1
+        self._tokens += tokens
         self._replicate(tuple(entries))
         return None
 

@@ -4,7 +4,7 @@ effects of the running step.
 It decides nothing about leadership; the roles do (election.py, leading.py, following.py).
 """
 
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 
 from zk.broadcast.engine import (
@@ -233,8 +233,8 @@ class Node:
 
     # ---- delivery
 
-    def deliver(self, tokens: MutableMapping[Zxid, Token]) -> None:
-        """Hand up what is committed and durable here, each entry with its proposer's token if there is one.
+    def deliver(self, tokens: list[Token]) -> None:
+        """Hand up what is committed and durable here, and of `tokens`, unless there are none, those that belong to it.
 
         If it is very much, the rest waits for the next call; the roles call at every tick.
         """
@@ -243,12 +243,16 @@ class Node:
         if until <= self.delivered or self._installing is not None:
             return
         entries = self.history.between(self.delivered, until, DELIVERED_PER_STEP_MAX)
-        token_of = tokens.pop
-        delivered = [(entry.zxid, entry.payload, token_of(entry.zxid, None)) for entry in entries if entry.kind is _TXN]
         self.delivered = entries[-1].zxid
-        if delivered:
-            self.delivered_txn, _, _ = delivered[-1]
-            self.effects.append(Deliver(delivered))
+        for entry in entries:
+            if entry.kind is not _TXN:
+                entries = [entry for entry in entries if entry.kind is _TXN]
+                break
+        if entries:
+            count = len(entries)
+            self.delivered_txn = entries[-1].zxid
+            self.effects.append(Deliver(entries, tokens[:count]))
+            del tokens[:count]
 
     @property
     def history_is_long(self) -> bool:

@@ -121,8 +121,7 @@ class Stance:
         return None
 
     def on_propose(self, event: Propose) -> Move | None:
-        tokens = tuple(token for _, token in event.proposals)
-        self.node.effects.append(Rejected(tokens, maybe_applied=False))
+        self.node.effects.append(Rejected(tuple(event.tokens), maybe_applied=False))
         return None
 
     def on_read_index(self, event: ReadIndex) -> Move | None:
