@@ -825,10 +825,6 @@ class TreeAgainstModel(RuleBasedStateMachine):
 
     # ---- the state as a whole
 
-    @rule(at_most=st.integers(0, 3))
-    def settle(self, at_most: int) -> None:
-        self.tree.settle_digest(at_most)
-
     @rule()
     def restart_from_an_image(self) -> None:
         image = self.tree.image()

@@ -204,7 +204,7 @@ SESSIONS = several(
 ).map(_sessions)
 ZNODES = st.dictionaries(TEXT, ZNODE, max_size=12)
 BROUGHT = st.none() | st.builds(Brought, SESSION_ID, ZXID, ZNODES)
-IMAGE = st.builds(Image, ZXID, INT63, ZNODES, SESSIONS, st.integers(0, 2**128 - 1), BROUGHT, ZXID)
+IMAGE = st.builds(Image, ZXID, INT63, ZNODES, SESSIONS, st.integers(0, 2**60 - 1), BROUGHT, ZXID)
 
 # ---- messages between servers: as their records declare them
 

@@ -8,7 +8,7 @@ from zk.model.limits import IDENTITIES_PER_SESSION_MAX
 from zk.model.record import Zxid
 from zk.model.replies import DONE, ConnectReply, Done
 from zk.model.requests import AttachSession, Authenticate, CloseSession, ExpireSession, OpenSession
-from zk.model.session import Session
+from zk.model.session import UNHASHED, Session
 from zk.tree.store import Store
 from zk.tree.writes import remove
 
@@ -42,7 +42,7 @@ def attach_session(store: Store, request: AttachSession) -> ConnectReply:
     session.n = 0
     session.identities = attached_identities(session, request.identities)
     session.timeout_ms = request.timeout_ms
-    session.hash = None
+    session.hash = UNHASHED
     return ConnectReply(session.id, session.secret, session.timeout_ms)
 
 

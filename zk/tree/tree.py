@@ -37,7 +37,7 @@ from zk.model.requests import (
     TreeRead,
     Txn,
 )
-from zk.model.session import Session
+from zk.model.session import UNHASHED, Session
 from zk.model.znode import Znode
 from zk.tree import digest, members, reads, restoring, sessions, writes
 from zk.tree.changes import Change
@@ -127,7 +127,7 @@ class Tree:
         if txn.n != session.n + 1:
             return Applied(zxid, SessionMovedError(hint=f"gap: write {txn.n} came after write {session.n}"), ())
         session.n = txn.n
-        session.hash = None
+        session.hash = UNHASHED
         xid = txn.xid
         if xid > 0:
             stored = session.answers.get(xid)
@@ -234,16 +234,12 @@ class Tree:
         return Image(self.zxid, self.time_ms, self.znodes.copy(), copies, settled, brought, self._store.restored)
 
     def digest(self) -> str:
-        """32 hex digits, equal on two servers at the same zxid exactly if they hold the same state."""
+        """15 hex digits, equal on two servers at the same zxid exactly if they hold the same state."""
         store = self._store
         restoration = digest.restored_hash(store.restored)
         if store.restoration is not None:
             restoration += store.restoration.hash()
         return digest.combined(store.sum.settle(self.znodes), self.sessions.values(), restoration)
-
-    def settle_digest(self, at_most: int) -> None:
-        """Do a part of the work of the next `digest` or `image` now: up to `at_most` znodes, 1-2 µs each."""
-        self._store.sum.settle(self.znodes, at_most)
 
 
 _ANSWERED = "the write with xid {} was done before, and its answer was acknowledged or is too old to be kept"

@@ -39,7 +39,7 @@ from zk.wire.packing import pack
 T = TypeVar("T")
 
 MAGIC = b"\xc1zkp"
-VERSION = 2
+VERSION = 3
 PEER_FRAME_BYTES_MAX = 64 * MIB
 HELLO_BYTES_MAX = 4 * KIB
 

@@ -25,7 +25,7 @@ from zk.wire.native.operations import acl_fields, data_field
 from zk.wire.native.replies import body_fields, decode_body
 from zk.wire.packing import MALFORMED, pack, unpack
 
-FORMAT = 1
+FORMAT = 2
 ZNODES_PER_CHUNK = 2_000
 CHUNK_BYTES = 1 * MIB
 """A chunk ends with the znode, session or answer that reaches this size, so that it fits into a peer's frame."""
@@ -36,8 +36,6 @@ _SESSIONS = 3
 _ANSWERS = 4
 _RESTORATION = 5
 _BROUGHT = 6
-
-_SUM_BYTES = 16
 
 
 class SnapshotError(ZKError):
@@ -53,7 +51,7 @@ def chunks(image: Image, znodes_per_chunk: int = ZNODES_PER_CHUNK) -> Iterator[b
             FORMAT,
             image.zxid,
             image.time_ms,
-            image.znodes_sum.to_bytes(_SUM_BYTES, "big"),
+            image.znodes_sum,
             len(image.znodes),
             len(sessions),
             sum(len(session.answers) for session in sessions),
@@ -226,7 +224,7 @@ class _Loader:
         if version != FORMAT:
             raise ValueError(f"format {version} is unknown; this version reads format {FORMAT}")
         zxid, time_ms, znodes_sum, *counts = about
-        self._head = (zxid, time_ms, int.from_bytes(znodes_sum, "big"), tuple(counts))
+        self._head = (zxid, time_ms, znodes_sum, tuple(counts))
 
     def _add_znodes(self, into: dict[str, Znode], acl_of: Any, acls: Any, paths: Any, *columns: Any) -> None:
         if {len(acl_of), len(paths)} != {len(column) for column in columns} or len(columns) != 13:
