@@ -36,7 +36,8 @@ from zk.broadcast.engine import (
 from zk.broadcast.records import Entry, Promise, Record, Recovered, SnapshotRef
 from zk.broadcast.zab import Zab, ZabConfig
 from zk.broadcast.zab.config import DELIVERED_PER_STEP_MAX
-from zk.model.record import ConnectionId, Epoch, ServerId, Zxid, make_zxid
+from zk.model.record import ConnectionId, Epoch, ServerId, Zxid
+from zk.model.zxids import make_zxid
 
 NETWORK_MS = 1
 DISK_MS = 1

@@ -9,7 +9,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from zk.broadcast.membership import Membership
 from zk.broadcast.records import Entry, EntryKind, EpochEnds
 from zk.broadcast.zab.history import EPOCHS_KEPT, History, common_point, frames
-from zk.model.record import Epoch, ServerId, Zxid, epoch_of, make_zxid
+from zk.model.record import Epoch, ServerId, Zxid
+from zk.model.zxids import epoch_of, make_zxid
 
 
 def txn(epoch: int, counter: int, payload: bytes = b"") -> Entry:

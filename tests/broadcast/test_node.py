@@ -6,7 +6,8 @@ from zk.broadcast.membership import Membership
 from zk.broadcast.records import Entry, EntryKind, Recovered
 from zk.broadcast.zab.config import ALONE_HISTORY_BYTES_MAX, ZabConfig
 from zk.broadcast.zab.node import Node
-from zk.model.record import Epoch, ServerId, Zxid, make_zxid
+from zk.model.record import Epoch, ServerId, Zxid
+from zk.model.zxids import make_zxid
 
 ONE, TWO, THREE = ServerId(1), ServerId(2), ServerId(3)
 TWO_VOTERS, THREE_VOTERS = frozenset((ONE, TWO)), frozenset((ONE, TWO, THREE))

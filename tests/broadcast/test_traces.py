@@ -30,7 +30,8 @@ from zk.broadcast.membership import Membership
 from zk.broadcast.messages import Message
 from zk.broadcast.records import Entry, EntryKind, Promise, Record, Recovered, SnapshotRef, Truncate
 from zk.broadcast.zab import Zab, ZabConfig
-from zk.model.record import ConnectionId, Epoch, ServerId, Zxid, counter_of, epoch_of, make_zxid
+from zk.model.record import ConnectionId, Epoch, ServerId, Zxid
+from zk.model.zxids import counter_of, epoch_of, make_zxid
 
 TRACES = sorted((Path(__file__).parent.parent / "data" / "zab").glob("*.txt"))
 MESSAGES: dict[str, Callable[..., Message]] = {kind.__name__: kind for kind in get_args(Message)}

@@ -14,8 +14,9 @@ from zk.importing.log import LogFile
 from zk.importing.source import DamagedSourceError
 from zk.importing.tree import ZooKeeperTree, ttl_owner
 from zk.model.acl import OPEN_ACL
-from zk.model.record import Zxid, make_zxid
+from zk.model.record import Zxid
 from zk.model.requests import CreateMode
+from zk.model.zxids import make_zxid
 
 SNAPSHOT, LOG = "snapshot.eae", "log.eb0"  # the newest; before them there are snapshot.0 and log.1
 LAST = 0x190C

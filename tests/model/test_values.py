@@ -7,12 +7,13 @@ import pytest
 from zk.model.acl import OPEN_ACL
 from zk.model.events import EventType, WatcherType, WatchMode
 from zk.model.limits import Limits
-from zk.model.record import SessionId, Zxid, counter_of, epoch_of, make_zxid
+from zk.model.record import SessionId, Zxid
 from zk.model.replies import DONE, MultiReply
 from zk.model.requests import Create, CreateMode
 from zk.model.session import Session
 from zk.model.stat import Stat
 from zk.model.znode import Znode
+from zk.model.zxids import counter_of, epoch_of, make_zxid
 
 
 def test_a_zxid_is_an_epoch_and_a_counter() -> None:

@@ -3,10 +3,11 @@
 from typing import TYPE_CHECKING
 
 from zk.model.peering import ReadIndexAnswer
-from zk.model.record import Zxid, make_zxid
+from zk.model.record import Zxid
 from zk.model.replies import DONE, Reply
 from zk.model.requests import Create, GetData, SetData, Sync
 from zk.model.znode import Znode
+from zk.model.zxids import make_zxid
 from zk.replica.events import PeerReceived
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ import trio
 
 from zk.broadcast.engine import Append, StoreSnapshot
 from zk.broadcast.records import Entry, EntryKind, Record, SnapshotRef
-from zk.model.record import Epoch, ServerId, make_zxid
+from zk.model.record import Epoch, ServerId
+from zk.model.zxids import make_zxid
 from zk.replica.events import WriteSnapshot
 from zk.server.logthread import QUICK_SECONDS_MAX, USUAL_FLUSHES, LogThread, SnapshotThread
 from zk.server.wakeup import Wakeup

@@ -1,7 +1,8 @@
 """The mirror knows what a disk must give back."""
 
 from zk.broadcast.records import Entry, EntryKind, Promise, Record, Recovered, Truncate
-from zk.model.record import Epoch, make_zxid
+from zk.model.record import Epoch
+from zk.model.zxids import make_zxid
 from zk.sim.mirror import LogShape, Mirror
 
 

@@ -8,7 +8,7 @@ from zk.broadcast.messages import NewEpoch
 from zk.model.acl import OPEN_ACL
 from zk.model.errors import APIError, NoNodeError
 from zk.model.events import EventType
-from zk.model.record import SessionId, Zxid, epoch_of, make_zxid
+from zk.model.record import SessionId, Zxid
 from zk.model.requests import (
     BeginRestore,
     ClientRequest,
@@ -19,6 +19,7 @@ from zk.model.requests import (
     SetWatches,
 )
 from zk.model.znode import Znode
+from zk.model.zxids import epoch_of, make_zxid
 from zk.sim.scenario import Scenario
 from zk.sim.scenario_client import ScenarioClient
 

@@ -8,7 +8,8 @@ import pytest
 
 from zk.broadcast.records import Entry, EntryKind, Record, SnapshotRef
 from zk.model.limits import KIB
-from zk.model.record import ServerId, Zxid, epoch_of, make_zxid
+from zk.model.record import ServerId, Zxid
+from zk.model.zxids import epoch_of, make_zxid
 from zk.sim.disk import Disk
 from zk.storage.segment import Identity
 from zk.storage.store import Opened, Options, Store, open_store

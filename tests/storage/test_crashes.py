@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from zk.broadcast.records import Entry, EntryKind, Promise, Record, Recovered, SnapshotRef, Truncate
 from zk.model.limits import KIB
-from zk.model.record import Epoch, Zxid, epoch_of, make_zxid
+from zk.model.record import Epoch, Zxid
+from zk.model.zxids import epoch_of, make_zxid
 from zk.sim.disk import Disk, PowerCut
 from zk.storage.errors import LogFailure, StorageError
 from zk.storage.store import Options

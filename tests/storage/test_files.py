@@ -13,7 +13,8 @@ import pytest
 
 from zk.broadcast.records import Record, Recovered
 from zk.model.limits import KIB, MIB
-from zk.model.record import Epoch, make_zxid
+from zk.model.record import Epoch
+from zk.model.zxids import make_zxid
 from zk.storage.errors import StorageError
 from zk.storage.files import open_directory
 from zk.storage.segment import Identity

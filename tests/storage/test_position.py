@@ -1,7 +1,8 @@
 """Where a log stands: held against a naive replay."""
 
 from zk.broadcast.records import Entry, EntryKind, Promise, SnapshotRef, Truncate
-from zk.model.record import Epoch, ServerId, Zxid, make_zxid
+from zk.model.record import Epoch, ServerId, Zxid
+from zk.model.zxids import make_zxid
 from zk.storage.position import Position
 from zk.storage.segment import Identity, SegmentHeader
 

@@ -10,7 +10,8 @@ from zlib import crc32
 import pytest
 
 from zk.broadcast.records import Entry, EntryKind, Promise, Recovered, Truncate
-from zk.model.record import Epoch, ServerId, make_zxid
+from zk.model.record import Epoch, ServerId
+from zk.model.zxids import make_zxid
 from zk.sim.disk import Disk, PowerCut
 from zk.storage.errors import LogFailure, StorageError
 from zk.storage.names import MARK

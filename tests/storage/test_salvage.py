@@ -6,7 +6,8 @@ import pytest
 
 from zk.broadcast.membership import Membership
 from zk.broadcast.records import Entry, EntryKind, Promise, Recovered
-from zk.model.record import Epoch, ServerId, make_zxid
+from zk.model.record import Epoch, ServerId
+from zk.model.zxids import make_zxid
 from zk.storage.errors import StorageError
 from zk.storage.salvage import Salvaged, salvage
 

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zk.broadcast.records import Entry, EntryKind, Promise, Record, SnapshotRef, Truncate
-from zk.model.record import Epoch, ServerId, Zxid, make_zxid
+from zk.model.record import Epoch, ServerId, Zxid
+from zk.model.zxids import make_zxid
 from zk.storage.preamble import UnknownFormatError, UnreadableFileError
 from zk.storage.segment import (
     SEGMENT_MAGIC,

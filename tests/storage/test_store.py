@@ -8,7 +8,8 @@ import pytest
 
 from zk.broadcast.records import Entry, EntryKind, Promise
 from zk.model.limits import KIB
-from zk.model.record import Epoch, make_zxid
+from zk.model.record import Epoch
+from zk.model.zxids import make_zxid
 from zk.sim.disk import PowerCut
 from zk.storage.errors import LogFailure, StorageError
 from zk.storage.names import BALLAST

@@ -16,10 +16,11 @@ from zk.model.errors import (
 from zk.model.events import EventType
 from zk.model.limits import RESTORED_EPOCH_MAX
 from zk.model.paths import RESERVED
-from zk.model.record import SessionId, Zxid, make_zxid
+from zk.model.record import SessionId, Zxid
 from zk.model.replies import DONE, Created
 from zk.model.requests import BeginRestore, Create, CreateMode, FinishRestore, GetChildren, Restore, SetAcl, SetData
 from zk.model.znode import Znode
+from zk.model.zxids import make_zxid
 from zk.tree.changes import Change
 from zk.tree.digest import combined, restoration_hash, restored_hash, znodes_sum
 from zk.tree.testing import Caller, TreeDriver

@@ -8,12 +8,13 @@ from typing import assert_never
 
 from zk.model.errors import APIError
 from zk.model.events import WatchEvent
-from zk.model.record import Zxid, counter_of, epoch_of, record
+from zk.model.record import Zxid, record
 from zk.model.replies import Body, Created, DataReply, MultiReply, StatReply
 from zk.model.requests import ANY_VERSION, Check, Create, Delete, Exists, GetData, Multi, SetAcl, SetData
 from zk.model.requests import Operation as Part
 from zk.model.stat import Stat
 from zk.model.znode import Znode
+from zk.model.zxids import counter_of, epoch_of
 
 Write = Create | Delete | SetData | Check | Multi
 Read = GetData | Exists

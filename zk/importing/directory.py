@@ -17,7 +17,8 @@ from zk.importing.snapshot import Snapshot, read_snapshot
 from zk.importing.source import DamagedSourceError, Source
 from zk.importing.tree import ZooKeeperTree
 from zk.model.errors import MarshallingError, ZKError
-from zk.model.record import Zxid, counter_of, epoch_of
+from zk.model.record import Zxid
+from zk.model.zxids import counter_of, epoch_of
 
 _VERSION_2 = "version-2"
 _SNAPSHOT = re.compile(r"snapshot\.([0-9a-f]{1,16})(?:\.gz|\.snappy)?")

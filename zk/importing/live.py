@@ -19,11 +19,12 @@ from zk.model.errors import APIError, NoAuthError, NoNodeError
 from zk.model.events import WatchEvent, WatchMode
 from zk.model.limits import MIB
 from zk.model.paths import join, parent
-from zk.model.record import SessionId, Zxid, epoch_of, make_zxid, record
+from zk.model.record import SessionId, Zxid, record
 from zk.model.replies import AclReply, ChildrenReply, DataReply, Reply
 from zk.model.requests import AddWatch, CreateMode, Exists, GetAcl, GetChildren, GetData
 from zk.model.stat import Stat
 from zk.model.znode import Znode
+from zk.model.zxids import epoch_of, make_zxid
 
 POLL_S = 2.0
 """How often all of a source is read that has no persistent watches (ZooKeeper before 3.6)."""

@@ -15,9 +15,10 @@ from zk.broadcast.records import Entry, Recovered
 from zk.broadcast.zab import Zab
 from zk.model.chance import Chance
 from zk.model.peering import Drifted, Forward, Heard, ReadIndexAnswer, ReadIndexAsk
-from zk.model.record import ConnectionId, Epoch, ServerId, SessionId, Zxid, epoch_of, record
+from zk.model.record import ConnectionId, Epoch, ServerId, SessionId, Zxid, record
 from zk.model.replies import StatusReply
 from zk.model.requests import AttachSession, ExpireSession, NameMembers, OpenSession, Reap, Txn
+from zk.model.zxids import epoch_of
 from zk.replica.clients import Clients
 from zk.replica.clocks import SessionClocks
 from zk.replica.config import ReplicaConfig

@@ -15,7 +15,8 @@ from zk.broadcast import engine, messages
 from zk.broadcast.engine import Role
 from zk.broadcast.membership import Membership
 from zk.broadcast.records import Entry, EntryKind, Promise, Recovered, SnapshotRef, Truncate
-from zk.model.record import Epoch, ServerId, Zxid, counter_of, epoch_of
+from zk.model.record import Epoch, ServerId, Zxid
+from zk.model.zxids import counter_of, epoch_of
 from zk.sim.mirror import NO_EPOCH, LogShape, Mirror, shape_of
 from zk.sim.trace import zxid_text
 from zk.sim.world import MS, World

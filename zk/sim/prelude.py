@@ -4,9 +4,10 @@ from dataclasses import replace
 
 from zk.model.acl import OPEN_ACL
 from zk.model.paths import RESERVED
-from zk.model.record import SessionId, Zxid, make_zxid
+from zk.model.record import SessionId, Zxid
 from zk.model.requests import BeginRestore, CreateMode, Exists, FinishRestore, Restore, TreeRead
 from zk.model.znode import Znode
+from zk.model.zxids import make_zxid
 from zk.sim.ledger import Ledger
 from zk.sim.wishes import Wish
 from zk.sim.world import MS, World

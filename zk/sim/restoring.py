@@ -8,10 +8,11 @@ from zk.model.acl import Identity, Perms
 from zk.model.errors import APIError, BadArgumentsError, NoAuthError, NotEmptyError
 from zk.model.events import EventType
 from zk.model.limits import RESTORED_EPOCH_MAX
-from zk.model.record import SessionId, Zxid, epoch_of
+from zk.model.record import SessionId, Zxid
 from zk.model.replies import DONE
 from zk.model.requests import BeginRestore, CreateMode, FinishRestore, Restore
 from zk.model.znode import Znode
+from zk.model.zxids import epoch_of
 from zk.sim.draft import Draft, Outcome, allows
 from zk.tree.changes import Change
 

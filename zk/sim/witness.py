@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from zk.model.acl import Acl, Identity
 from zk.model.errors import APIError, NoAuthError, QuotaExceededError, SessionExpiredError, SessionMovedError
-from zk.model.record import Epoch, SessionId, Zxid, counter_of, epoch_of
+from zk.model.record import Epoch, SessionId, Zxid
 from zk.model.replies import DONE, Body
 from zk.model.requests import (
     CloseSession,
@@ -28,6 +28,7 @@ from zk.model.requests import (
 )
 from zk.model.session import Session
 from zk.model.znode import Znode
+from zk.model.zxids import counter_of, epoch_of
 from zk.sim.answers import Answers, agrees
 from zk.sim.draft import QUOTA
 from zk.sim.ledger import Ledger, Posted

@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 
 from zk.broadcast.records import Entry, EntryKind, EpochEnds, Promise, Record, SnapshotRef, Truncate
-from zk.model.record import Epoch, Zxid, epoch_of
+from zk.model.record import Epoch, Zxid
+from zk.model.zxids import epoch_of
 from zk.storage.segment import SegmentHeader
 
 _TXN = EntryKind.TXN  # found once: Python 3.11 takes longer to find it than to call a method

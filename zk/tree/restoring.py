@@ -12,10 +12,10 @@ from zk.model.errors import BadArgumentsError, NoAuthError, NotEmptyError
 from zk.model.events import EventType
 from zk.model.limits import RESTORED_EPOCH_MAX
 from zk.model.paths import RESERVED, parent, validate
-from zk.model.record import epoch_of
 from zk.model.replies import DONE, Done
 from zk.model.requests import BeginRestore, CreateMode, FinishRestore, Restore
 from zk.model.session import Session
+from zk.model.zxids import epoch_of
 from zk.tree.acl import permitted
 from zk.tree.changes import Change
 from zk.tree.image import Brought

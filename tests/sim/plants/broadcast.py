@@ -24,7 +24,8 @@ from zk.broadcast.zab.peer import Link
 from zk.broadcast.zab.stance import Lead, Move, Obey, Stance
 from zk.broadcast.zab.zab import Zab
 from zk.model.chance import Chance
-from zk.model.record import Epoch, ServerId, Zxid, epoch_of
+from zk.model.record import Epoch, ServerId, Zxid
+from zk.model.zxids import epoch_of
 from zk.sim import Layer, Mode, Plant
 from zk.sim.plant import patched
 

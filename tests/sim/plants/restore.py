@@ -8,10 +8,11 @@ from zk.broadcast.engine import RaiseEpoch
 from zk.broadcast.zab.leading import Leading
 from zk.broadcast.zab.stance import Move
 from zk.model.acl import OPEN_ACL
-from zk.model.record import Epoch, SessionId, Zxid, make_zxid
+from zk.model.record import Epoch, SessionId, Zxid
 from zk.model.requests import BeginRestore, CreateMode, FinishRestore, Restore, SetWatches
 from zk.model.session import Session
 from zk.model.znode import Znode
+from zk.model.zxids import make_zxid
 from zk.replica.config import ReplicaConfig
 from zk.sim import Plant
 from zk.sim.plant import patched

@@ -8,8 +8,9 @@ from dataclasses import replace
 
 from zk.broadcast.engine import Role
 from zk.broadcast.messages import NewEpoch, Proposal, SyncLog
-from zk.model.record import ServerId, epoch_of
+from zk.model.record import ServerId
 from zk.model.requests import Create, GetData
+from zk.model.zxids import epoch_of
 from zk.replica.config import ReplicaConfig
 from zk.sim.scenario import Scenario
 

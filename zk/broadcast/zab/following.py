@@ -28,7 +28,8 @@ from zk.broadcast.zab.election import SOON_MS
 from zk.broadcast.zab.node import Node
 from zk.broadcast.zab.peer import RemoteProtocolError
 from zk.broadcast.zab.stance import Campaign, Follow, Look, Move, Stance, Stop
-from zk.model.record import Epoch, ServerId, Zxid, epoch_of
+from zk.model.record import Epoch, ServerId, Zxid
+from zk.model.zxids import epoch_of
 
 _CONFIG = EntryKind.CONFIG  # found once: Python 3.11 takes longer to find it than to call a method
 _FOLLOWING = Role.FOLLOWING

@@ -10,7 +10,8 @@ from operator import attrgetter
 
 from zk.broadcast.membership import Membership
 from zk.broadcast.records import Entry, EntryKind, EpochEnds
-from zk.model.record import Epoch, Zxid, epoch_of
+from zk.model.record import Epoch, Zxid
+from zk.model.zxids import epoch_of
 
 EPOCHS_KEPT = 1_000
 """How many epochs the shape goes back. A peer that parted earlier finds no common point and gets a snapshot."""

@@ -20,7 +20,8 @@ from zk.broadcast.zab.node import Node
 from zk.broadcast.zab.peer import Follower, Promised, RemoteProtocolError
 from zk.broadcast.zab.stance import Campaign, Look, Move, Stance
 from zk.broadcast.zab.streams import Streams
-from zk.model.record import Epoch, ServerId, Zxid, make_zxid
+from zk.model.record import Epoch, ServerId, Zxid
+from zk.model.zxids import make_zxid
 
 _LEADING = Role.LEADING  # found once: Python 3.11 takes longer to find it than to call a method
 _TXN = EntryKind.TXN

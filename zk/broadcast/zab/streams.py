@@ -22,7 +22,8 @@ from zk.broadcast.records import Entry, EpochEnds
 from zk.broadcast.zab.history import common_point
 from zk.broadcast.zab.node import Node
 from zk.broadcast.zab.peer import Follower, Promised, RemoteProtocolError, Sync
-from zk.model.record import Epoch, ServerId, Zxid, make_zxid
+from zk.model.record import Epoch, ServerId, Zxid
+from zk.model.zxids import make_zxid
 
 
 class Streams:
