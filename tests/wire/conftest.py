@@ -8,14 +8,14 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from zk.broadcast.messages import Message
+from zk.broadcast.messages import Ack, Commit, Message, Proposal
 from zk.broadcast.records import Entry, EntryKind, EpochEnds
 from zk.model import replies, requests
 from zk.model.acl import OPEN_ACL, Acl, Identity
 from zk.model.data import NO_DATA
 from zk.model.errors import ERRORS, APIError, error_from_code
 from zk.model.events import EventType, WatcherType, WatchEvent, WatchMode
-from zk.model.peering import ReplicaMessage
+from zk.model.peering import Forward, ReplicaMessage
 from zk.model.record import Epoch, ServerId, SessionId, Zxid
 from zk.model.replies import Body, Reply
 from zk.model.requests import Call, ClientRequest, CreateMode, Txn, Write
@@ -231,6 +231,11 @@ def _message(kind: type) -> SearchStrategy[Any]:
 
 
 MESSAGE = st.one_of([_message(kind) for kind in (*Message.__args__, *ReplicaMessage.__args__)])
+TXN_ENTRIES = several(st.builds(Entry, ZXID63, st.just(EntryKind.TXN), DATA), 8)
+FREQUENT_MESSAGE = st.one_of(
+    st.builds(Proposal, FIELDS[Epoch], INT63, ZXID63, TXN_ENTRIES, ZXID63),
+    *(_message(kind) for kind in (Proposal, Ack, Commit, Forward)),
+)
 
 
 @pytest.fixture(scope="session")
@@ -268,3 +273,8 @@ def hellos() -> SearchStrategy[Hello]:
 def messages() -> SearchStrategy[Message | ReplicaMessage]:
     strategy: SearchStrategy[Message | ReplicaMessage] = MESSAGE
     return strategy
+
+
+@pytest.fixture(scope="session")
+def frequent_messages() -> SearchStrategy[Proposal | Ack | Commit | Forward]:
+    return FREQUENT_MESSAGE

@@ -8,13 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from zk.broadcast.messages import Ack, Message, Proposal
+from zk.broadcast.messages import Ack, Commit, Message, Proposal
 from zk.broadcast.records import Entry, EntryKind
-from zk.model.peering import ReadIndexAnswer, ReplicaMessage
+from zk.model.peering import Forward, ReadIndexAnswer, ReplicaMessage
 from zk.model.record import Epoch, ServerId, Zxid
 from zk.wire.framing import ProtocolError
 from zk.wire.packing import pack
 from zk.wire.peer import HELLO_BYTES_MAX, MAGIC, Hello, PeerReader, encode
+
+FrequentMessage = Proposal | Ack | Commit | Forward
 
 HELLO = Hello("cluster", ServerId(1), "uuid", 1, (ServerId(1), ServerId(2), ServerId(3)))
 
@@ -44,6 +46,47 @@ def test_the_bytes_between_servers_stay_what_they_are() -> None:
     assert encode(Proposal(Epoch(1), 2, Zxid(4), entries, Zxid(3))).hex() == "960a010204960501c401780602c40003"
     assert encode(Ack(Epoch(1), 2, Zxid(3))).hex() == "940b010203"
     assert encode(ReadIndexAnswer(7, None)).hex() == "931207c0"
+
+
+def frame(message: FrequentMessage) -> bytes:
+    """The message as the library writes it."""
+    match message:
+        case Proposal(epoch, stream, prev, entries, commit):
+            flat = tuple(part for entry in entries for part in (entry.zxid, entry.kind, entry.payload))
+            return pack((10, epoch, stream, prev, flat, commit))
+        case Ack(epoch, stream, zxid):
+            return pack((11, epoch, stream, zxid))
+        case Commit(epoch, stream, zxid):
+            return pack((12, epoch, stream, zxid))
+        case Forward(bodies):
+            return pack((16, bodies))
+
+
+@given(st.data())
+def test_the_frequent_messages_are_written_as_the_library_writes_them(
+    frequent_messages: SearchStrategy[FrequentMessage], data: st.DataObject
+) -> None:
+    message = data.draw(frequent_messages)
+    assert encode(message) == frame(message)
+
+
+def read(data: bytes) -> list[object] | None:
+    """The messages; None if they are refused."""
+    try:
+        return list(introduced().feed(data))
+    except ProtocolError:
+        return None
+
+
+@given(st.data())
+def test_the_frequent_messages_are_read_as_all_others_are(
+    frequent_messages: SearchStrategy[FrequentMessage], data: st.DataObject
+) -> None:
+    usual = bytearray(encode(data.draw(frequent_messages)))
+    for at in data.draw(st.lists(st.integers(1, len(usual) - 1), max_size=2)):
+        usual[at] = data.draw(st.integers(0, 255))
+    unusual = bytes((0xDC, 0, usual[0] & 15)) + usual[1:]  # the same array, its length in three bytes
+    assert read(bytes(usual)) == read(unusual)
 
 
 def test_who_begins_without_the_magic_is_no_server() -> None:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from librt.strings import BytesWriter
 
 from zk.wire.packing import pack
-from zk.wire.scalars import NIL, ScalarReader, write_binary, write_int, write_text
+from zk.wire.scalars import NIL, ScalarReader, write_array, write_binary, write_int, write_text
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 EDGES = sorted(
@@ -99,6 +99,23 @@ def test_another_kind_of_value_is_a_value_error(kind: type, value: object) -> No
 def test_text_that_is_not_utf_8_is_a_value_error() -> None:
     with pytest.raises(UnicodeDecodeError):
         read(str, b"\xa2\xff\xff")
+
+
+@pytest.mark.parametrize("count", [0, 1, 15, 16, 65_535, 65_536])
+def test_an_array_begins_as_the_librarys(count: int) -> None:
+    out = BytesWriter()
+    write_array(out, count)
+    begin = out.getvalue()
+    assert begin == pack((None,) * count)[: len(begin)]
+    assert ScalarReader(begin, 0).read_array() == count
+    with pytest.raises(IndexError):
+        ScalarReader(begin[:-1], 0).read_array()
+
+
+@pytest.mark.parametrize("value", [7, "text", b"bytes", None])
+def test_another_value_is_no_array(value: object) -> None:
+    with pytest.raises(ValueError, match="not an array"):
+        ScalarReader(pack(value), 0).read_array()
 
 
 def test_only_the_expected_byte_is_skipped() -> None:

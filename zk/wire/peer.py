@@ -34,7 +34,20 @@ from zk.model.limits import KIB, MIB
 from zk.model.peering import Drifted, Forward, Heard, ReadIndexAnswer, ReadIndexAsk, ReplicaMessage
 from zk.model.record import Epoch, ServerId, SessionId, Zxid, record
 from zk.wire.framing import Frame, FrameReader, ProtocolError
+from zk.wire.frequent import (
+    ACK,
+    COMMIT,
+    FORWARD,
+    PROPOSAL,
+    EntriesWriter,
+    encode_ack,
+    encode_commit,
+    encode_forward,
+    encode_proposal,
+    read_frequent,
+)
 from zk.wire.packing import pack
+from zk.wire.scalars import ScalarReader
 
 T = TypeVar("T")
 
@@ -68,13 +81,13 @@ _TAGS: dict[int, type[PeerMessage]] = {
     7: SyncLog,
     8: SyncSnapshot,
     9: SyncAck,
-    10: Proposal,
-    11: Ack,
-    12: Commit,
+    PROPOSAL: Proposal,
+    ACK: Ack,
+    COMMIT: Commit,
     13: PingPeer,
     14: PongPeer,
     15: HandOver,
-    16: Forward,
+    FORWARD: Forward,
     17: ReadIndexAsk,
     18: ReadIndexAnswer,
     19: Heard,
@@ -93,6 +106,7 @@ class PeerReader:
     as long as there was no message at all, anybody may be the sender, and little is kept of an unfinished one."""
 
     def __init__(self, frame_bytes_max: int = PEER_FRAME_BYTES_MAX) -> None:
+        self._frame_bytes_max = frame_bytes_max
         self._reader = FrameReader(frame_bytes_max)
         self._magic = MAGIC  # what of it has not arrived yet
         self._spoke = False
@@ -109,12 +123,33 @@ class PeerReader:
             if not self._magic.startswith(part):
                 raise ProtocolError("this is the port for servers; the other side does not speak their protocol")
             self._magic, data = self._magic[len(part) :], data[len(part) :]
-        messages = [_decode(frame) for frame in self._reader.feed(data)]
+        messages: list[PeerMessage] = []
+        if self._spoke and self._reader.buffered_bytes == 0:
+            end = self._read_frequent(data, messages)
+            if end == len(data):
+                return messages
+            data = data[end:]
+        messages += [_decode(frame) for frame in self._reader.feed(data)]
         if not self._spoke:
             self._spoke = bool(messages)
             if not messages and self.buffered_bytes > HELLO_BYTES_MAX:
                 raise ProtocolError(f"a Hello has at most {HELLO_BYTES_MAX} bytes")
         return messages
+
+    def _read_frequent(self, data: bytes, messages: list[PeerMessage]) -> int:
+        """Add the frequent messages with which `data` begins; where they end."""
+        reader = ScalarReader(data, 0)
+        end = 0
+        try:
+            while end < len(data):
+                message = read_frequent(reader)
+                if message is None or reader.at - end > self._frame_bytes_max:
+                    break
+                messages.append(message)
+                end = reader.at
+        except (ValueError, IndexError):
+            pass  # the rest of it may be still to come; or what is wrong with it is found when it is decoded
+        return end
 
 
 def _decode(frame: Frame) -> PeerMessage:
@@ -126,24 +161,6 @@ def _decode(frame: Frame) -> PeerMessage:
 
 
 # ---- fields, by their declared types
-
-
-class _EntriesPacker:
-    """Packs entries; once, if the same go to one follower after the other."""
-
-    def __init__(self) -> None:
-        self._entries: tuple[Entry, ...] = ()
-        self._packed = pack(())
-
-    def pack(self, entries: tuple[Entry, ...]) -> bytes:
-        if entries is not self._entries:
-            flat: list[object] = []
-            for entry in entries:
-                flat.append(entry.zxid)
-                flat.append(entry.kind)
-                flat.append(entry.payload)
-            self._entries, self._packed = entries, pack(flat)
-        return self._packed
 
 
 _ENTRY_KINDS = {int(kind): kind for kind in EntryKind}
@@ -206,7 +223,7 @@ _FIELD_READERS: dict[object, Callable[[object], Any]] = {
 # ---- messages
 
 
-def _encoder(tag: int, kind: type[PeerMessage], entries_packer: _EntriesPacker) -> Callable[[Any], bytes]:
+def _encoder(tag: int, kind: type[PeerMessage], entries_writer: EntriesWriter) -> Callable[[Any], bytes]:
     names = [field.name for field in fields(kind)]
     if "entries" not in names:
         take = attrgetter(*names, names[0])  # one name more than there are: attrgetter of one name gives no tuple
@@ -217,7 +234,7 @@ def _encoder(tag: int, kind: type[PeerMessage], entries_packer: _EntriesPacker) 
 
     def with_entries(message: Any) -> bytes:
         array = [tag, *take(message)]
-        before, entries, behind = pack(array[:at]), entries_packer.pack(array[at]), pack(array[at + 1 :])
+        before, entries, behind = pack(array[:at]), entries_writer.written(array[at]), pack(array[at + 1 :])
         return b"".join((begin, before[1:], entries, behind[1:]))
 
     return with_entries
@@ -245,8 +262,12 @@ def _decoder(kind: type[PeerMessage]) -> Callable[[Frame], PeerMessage]:
     return decode
 
 
-_entries_packer = _EntriesPacker()
+_entries_writer = EntriesWriter()
 _ENCODERS: Mapping[type, Callable[[Any], bytes]] = {
-    kind: _encoder(tag, kind, _entries_packer) for tag, kind in _TAGS.items()
+    **{kind: _encoder(tag, kind, _entries_writer) for tag, kind in _TAGS.items()},
+    Proposal: partial(encode_proposal, _entries_writer),
+    Ack: encode_ack,
+    Commit: encode_commit,
+    Forward: encode_forward,
 }
 _DECODERS: Mapping[int, Callable[[Frame], PeerMessage]] = {tag: _decoder(kind) for tag, kind in _TAGS.items()}

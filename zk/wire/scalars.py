@@ -1,5 +1,5 @@
-"""Single MessagePack values written and read by hand: for the few arrays that are on the path of every write, whose
-fields are known one by one. All else goes through packing.py; what is written here is byte for byte the same.
+"""MessagePack values written and read one by one, by hand: for the few arrays that are on the path of every write. All
+else goes through packing.py; what is written here is byte for byte the same.
 """
 
 from librt.strings import BytesWriter, read_i16_be, read_i32_be, read_i64_be, write_i16_be, write_i32_be
@@ -56,6 +56,18 @@ def write_text(out: BytesWriter, value: str) -> None:
 def write_binary(out: BytesWriter, value: bytes) -> None:
     _write_size(out, len(value), 0xC4)
     out.write(value)
+
+
+def write_array(out: BytesWriter, count: int) -> None:
+    """The beginning of an array: `count` values follow."""
+    if count < 0x10:
+        out.append(0x90 + count)
+    elif count < 0x1_0000:
+        out.append(0xDC)
+        write_u16(out, count)
+    else:
+        out.append(0xDD)
+        write_u32(out, count)
 
 
 def _write_size(out: BytesWriter, size: int, shortest: int) -> None:
@@ -121,6 +133,21 @@ class ScalarReader:
 
     def read_binary(self) -> bytes:
         return self._read(self._read_size(0xC4))
+
+    def read_array(self) -> int:
+        """How many values follow, which are an array."""
+        data, at = self.data, self.at
+        first = data[at]
+        if 0x90 <= first < 0xA0:
+            self.at = at + 1
+            return first - 0x90
+        if first == 0xDC:
+            self.at = at + 3
+            return read_u16(data, at + 1)
+        if first == 0xDD:
+            self.at = at + 5
+            return read_u32(data, at + 1)
+        raise ValueError("not an array")
 
     def skip(self, first: int) -> bool:
         """Whether a value begins here with the byte `first`; then what follows that byte is the next to be read."""
