@@ -93,13 +93,13 @@ def conversation() -> dict[str, bytes]:
         Call(3, GetData("/a", watch=True)),
         Call(4, Delete("/a", 0), floor=4),
     )
-    items = (
+    items: list[Reply | WatchEvent] = [
         Reply(1, Zxid(1 << 32 | 1), ConnectReply(SessionId(1 << 56 | 1), bytes(range(16)), 10_000)),
         Reply(2, zxid, Created("/a", node.stat)),
         Reply(3, zxid, node),
         WatchEvent(EventType.DELETED, "/a", Zxid(zxid + 1)),
         Reply(4, Zxid(zxid + 2), NoNodeError("/a")),
-    )
+    ]
     hello = encode_client_hello(ClientHello(1, 1, "doc", ()))
     assert server.receive(hello + b"".join(client.call(call) for call in calls)) == list(calls)
     return {

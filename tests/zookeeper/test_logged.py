@@ -12,7 +12,7 @@ from zk.model.record import SessionId, Zxid
 from zk.model.requests import ClientWrite, Connect, Txn
 from zk.server.testing import start_server
 from zk.wire import txn as txn_codec
-from zk.wire.zookeeper.jute import buffer_bytes, int32_bytes, int64_bytes, text_bytes, vector_bytes
+from zk.wire.zookeeper.jute import Reader, buffer_bytes, int32_bytes, int64_bytes, text_bytes, vector_bytes
 from zk.wire.zookeeper.numbers import OpCode
 from zk.wire.zookeeper.requests import RequestDecoder, Unanswered
 
@@ -45,7 +45,7 @@ MULTIS = st.lists(IN_MULTI, max_size=3).map(
 @given(WRITES | MULTIS)
 def test_every_write_that_a_client_can_send_is_read_back_from_the_log(sent: tuple[int, bytes]) -> None:
     op, record = sent
-    for call in RequestDecoder(DEFAULT_LIMITS).decode(1, op, int32_bytes(op) + record, Unanswered()):
+    for call in RequestDecoder(DEFAULT_LIMITS).decode(1, Reader(int32_bytes(op) + record), Unanswered()):
         if isinstance(call.request, get_args(ClientWrite)):
             txn = Txn(1, SessionId(2), Zxid(3), 4, 0, 0, call.request)
             assert txn_codec.decode(txn_codec.stamp(1, txn_codec.encode_body(txn))) == txn

@@ -12,7 +12,7 @@ class FileReader(Reader):
 
     def take(self, count: int) -> bytes:
         """So many bytes as they are."""
-        taken = self.record[self.at : self.at + count]
+        taken = self._data[self.at : self.at + count]
         self.at += count
         if len(taken) < count:
             raise MarshallingError("", f"the record ends at byte {self.at - count}, in the middle of a field")

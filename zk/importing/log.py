@@ -154,7 +154,7 @@ class TxnReader(FileReader):
     @property
     def at_digest(self) -> bool:
         """Whether what is left is a digest. (Two paths do not fit into it.)"""
-        return self.left == _DIGEST.size and self.record[self.at : self.at + 4] == _DIGEST_VERSION.to_bytes(4, "big")
+        return self.left == _DIGEST.size and self._data[self.at : self.at + 4] == _DIGEST_VERSION.to_bytes(4, "big")
 
     def digest(self) -> int | None:
         """The tree's digest after the transaction, which version 3.6 and later put behind it; None where there is

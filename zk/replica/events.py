@@ -92,7 +92,7 @@ class Answer:
     """Send these to the client, in this order."""
 
     connection: ConnectionId
-    items: Sequence[Reply | WatchEvent]
+    items: list[Reply | WatchEvent]
 
 
 @record

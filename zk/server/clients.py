@@ -7,7 +7,7 @@ import logging
 import socket
 import ssl
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from functools import partial
 
 from zk.model.acl import Identity
@@ -151,7 +151,7 @@ class Clients:
             for connection in waiting:
                 connection.hand_over()
 
-    def answer(self, connection_id: ConnectionId, items: Sequence[Reply | WatchEvent]) -> None:
+    def answer(self, connection_id: ConnectionId, items: list[Reply | WatchEvent]) -> None:
         connection = self._connections.get(connection_id)
         if connection is not None:
             connection.answer(items)

@@ -213,7 +213,7 @@ class ClientConnection(Source):
 
     # ---- out
 
-    def answer(self, items: Sequence[Reply | WatchEvent]) -> None:
+    def answer(self, items: list[Reply | WatchEvent]) -> None:
         assert self._face is not None, "an answer before any call"
         replies = 0
         for item in items:

@@ -6,7 +6,6 @@ What it asks for stands in wishes.py, what must hold for its session in sessions
 """
 
 from collections import deque
-from collections.abc import Sequence
 from functools import partial
 
 from zk.model.errors import APIError, SessionExpiredError, SessionMovedError, ThrottledError
@@ -240,7 +239,7 @@ class SimClient:
 
     # ---- being told
 
-    def told(self, link: Link, items: Sequence[Reply | WatchEvent]) -> None:
+    def told(self, link: Link, items: list[Reply | WatchEvent]) -> None:
         """Answers and events, in the order in which the server sent them."""
         for item in items:
             if link is not self._link:

@@ -32,7 +32,7 @@ class Ghost:
         self._write_xid = calls[-1].xid
         self._link.send(calls)
 
-    def told(self, link: Link, items: Sequence[Reply | WatchEvent]) -> None:
+    def told(self, link: Link, items: list[Reply | WatchEvent]) -> None:
         """(16) Once a newer connection is attached, an older one is shown nothing newer, and none of its writes is
         done. Source: semantics of sessions."""
         for item in items:

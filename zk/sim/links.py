@@ -18,7 +18,7 @@ from zk.sim.world import MS, World
 class Caller(Protocol):
     """The client's side of a link."""
 
-    def told(self, link: "Link", items: Sequence[Reply | WatchEvent]) -> None: ...
+    def told(self, link: "Link", items: list[Reply | WatchEvent]) -> None: ...
     def lost(self, link: "Link") -> None: ...
 
 
@@ -97,7 +97,7 @@ class Link:
             self._open = False
             self._there(ClientDisconnected(self.connection))
 
-    def answer(self, items: Sequence[Reply | WatchEvent]) -> None:
+    def answer(self, items: list[Reply | WatchEvent]) -> None:
         self._after_delay(False, partial(self._told, items))
 
     def closed(self, reason: str) -> None:
@@ -113,7 +113,7 @@ class Link:
         else:
             self._after_delay(False, self._lost)
 
-    def _told(self, items: Sequence[Reply | WatchEvent]) -> None:
+    def _told(self, items: list[Reply | WatchEvent]) -> None:
         if not self._open:
             return
         if self.links.observer is not None:

@@ -6,7 +6,7 @@ and sends again what was not answered.
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from zk.model.errors import APIError, NotReadOnlyError, SessionExpiredError, SessionMovedError, ThrottledError
 from zk.model.events import WatchEvent
@@ -225,7 +225,7 @@ class ScenarioClient:
 
     # ---- what it is told
 
-    def told(self, link: Link, items: Sequence[Reply | WatchEvent]) -> None:
+    def told(self, link: Link, items: list[Reply | WatchEvent]) -> None:
         """Answers and events, in the order in which the server sent them."""
         for item in items:
             if link is not self._link or self.silent:

@@ -166,7 +166,7 @@ class Stream(ByteStream):
 
     # ---- what the link tells
 
-    def told(self, link: Link, items: Sequence[Reply | WatchEvent]) -> None:
+    def told(self, link: Link, items: list[Reply | WatchEvent]) -> None:
         for item in items:
             if isinstance(item, Reply):
                 call = self._calls.pop(item.xid)

@@ -1,7 +1,6 @@
 """What a client's protocol is to a server: bytes that become calls, and answers that become bytes."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 
 from zk.model.events import WatchEvent
 from zk.model.replies import Reply
@@ -20,5 +19,5 @@ class Face(ABC):
         """What is to be sent before any answer, once it is known; given out once."""
 
     @abstractmethod
-    def send(self, items: Sequence[Reply | WatchEvent]) -> bytes:
+    def send(self, items: list[Reply | WatchEvent]) -> bytes:
         """The bytes of answers and events, in this order."""

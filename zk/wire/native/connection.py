@@ -116,7 +116,7 @@ class ServerConnection(Face):
         greeting, self._greeting = self._greeting, b""
         return greeting
 
-    def send(self, items: Sequence[Reply | WatchEvent]) -> bytes:
+    def send(self, items: list[Reply | WatchEvent]) -> bytes:
         """The bytes of answers and events, in this order."""
         return encode_items(items, self._reply_bytes_max)
 

@@ -80,7 +80,7 @@ _head_and_kind = Struct(">HqBQB").pack
 _last_event: tuple[WatchEvent | None, bytes] = (None, b"")  # one event goes out on many connections in a row
 
 
-def encode_items(items: Sequence[Reply | WatchEvent], bytes_max: int) -> bytes:
+def encode_items(items: list[Reply | WatchEvent], bytes_max: int) -> bytes:
     """The answers and events, one behind the other. An answer longer than `bytes_max` is replaced by a refusal."""
     pieces: list[bytes] = []
     for item in items:

@@ -5,7 +5,6 @@ Owns the state of one connection's framing, and which of its calls have no answe
 calls, so the xids stay here, and the service never sees them. Read requests.py and replies.py for what the bytes mean.
 """
 
-from collections.abc import Sequence
 from functools import lru_cache
 
 from librt.strings import BytesWriter, read_i32_be
@@ -16,6 +15,7 @@ from zk.model.replies import Reply
 from zk.model.requests import Call
 from zk.wire.face import Face
 from zk.wire.framing import ProtocolError
+from zk.wire.zookeeper.jute import Reader
 from zk.wire.zookeeper.numbers import CONNECT_REQUEST_BYTES_MIN
 from zk.wire.zookeeper.replies import event_bytes
 from zk.wire.zookeeper.requests import RequestDecoder, Unanswered, connect
@@ -49,6 +49,7 @@ class ServerConnection(Face):
         self._frame_bytes_max = limits.zookeeper_frame_bytes_max
         self._connected = False
         self._unanswered = Unanswered()
+        self._reader = Reader()
         self._unfinished = bytearray()
         self._wanted_bytes = 0  # how long `_unfinished` must be before it is worth looking at
 
@@ -73,6 +74,7 @@ class ServerConnection(Face):
             if at == 0:
                 self._keep(data)
                 return calls
+        reader = self._reader
         while end - at >= 12:  # length, xid, opcode
             length = read_i32_be(data, at)
             if not _HEAD_BYTES <= length <= self._frame_bytes_max:
@@ -80,13 +82,14 @@ class ServerConnection(Face):
             next_at = at + 4 + length
             if next_at > end:
                 break
-            xid, op = read_i32_be(data, at + 4), read_i32_be(data, at + 8)
-            decoded = self._decoder.decode(xid, op, data[at + 8 : next_at], self._unanswered)
+            reader.begin(data, at + 8, next_at)
+            decoded = self._decoder.decode(read_i32_be(data, at + 4), reader, self._unanswered)
             if calls:
                 calls += decoded
             else:
                 calls = decoded
             at = next_at
+        reader.begin(b"", 0, 0)  # else it would keep what it read
         if at < end:
             self._keep(data[at:] if at else data)
         return calls
@@ -95,7 +98,7 @@ class ServerConnection(Face):
         """Nothing is said before the answer to the connect request."""
         return b""
 
-    def send(self, items: Sequence[Reply | WatchEvent]) -> bytes:
+    def send(self, items: list[Reply | WatchEvent]) -> bytes:
         """The bytes of answers and events, in this order."""
         out = BytesWriter()
         for item in items:

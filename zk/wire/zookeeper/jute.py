@@ -5,8 +5,7 @@ order. A length of -1 means null, which `Reader` tells from empty. Whoever sent 
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from struct import Struct, error
+from struct import Struct
 from typing import TypeVar
 
 from librt.strings import read_i32_be, read_i64_be
@@ -63,68 +62,80 @@ def vector_bytes(items: Iterable[bytes] | None) -> bytes:
 # ---- decoding
 
 
-@dataclass(slots=True, eq=False)
 class Reader:
-    """Reads the fields of a record in their order, from the byte `at` on. MarshallingError if the bytes can't be what
-    is asked for."""
+    """Reads the fields of a record, in their order, from byte `at` on. MarshallingError if the bytes can't be what is
+    asked for."""
 
-    record: bytes
-    at: int = 0
+    __slots__ = ("_data", "_end", "_origin", "at")
+
+    def __init__(self, data: bytes = b"", at: int = 0) -> None:
+        self.begin(data, 0, len(data))
+        self.at = at
+
+    def begin(self, data: bytes, at: int, end: int) -> None:
+        """Read another record, or several: what stands in `data` from byte `at` to `end`."""
+        self._data = data
+        self._origin = self.at = at  # errors tell places from here on
+        self._end = end
 
     @property
     def left(self) -> int:
-        """How many bytes there are behind that."""
-        return len(self.record) - self.at
+        """How many bytes of the record are left."""
+        return self._end - self.at
 
     def int32(self) -> int:
         at = self.at
-        if at + 4 > len(self.record):
-            raise _cut(at)
+        if at + 4 > self._end:
+            raise self._cut(at)
         self.at = at + 4
-        return read_i32_be(self.record, at)
+        return read_i32_be(self._data, at)
 
     def int64(self) -> int:
         at = self.at
-        if at + 8 > len(self.record):
-            raise _cut(at)
+        if at + 8 > self._end:
+            raise self._cut(at)
         self.at = at + 8
-        return read_i64_be(self.record, at)
+        return read_i64_be(self._data, at)
 
     def fields(self, struct: Struct) -> tuple[int, ...]:
         """Several fields of fixed sizes at once."""
         at = self.at
+        if at + struct.size > self._end:
+            raise self._cut(at)
         self.at = at + struct.size
-        try:
-            return struct.unpack_from(self.record, at)
-        except error:
-            raise _cut(at) from None
+        return struct.unpack_from(self._data, at)
 
     def flag(self) -> bool:
         at = self.at
-        if at >= len(self.record):
-            raise _cut(at)
+        if at >= self._end:
+            raise self._cut(at)
         self.at = at + 1
-        return self.record[at] != 0
+        return self._data[at] != 0
 
     def skip(self, expected: bytes) -> bool:
         """Read on behind `expected`, if it is what comes next."""
         end = self.at + len(expected)
-        found = self.record[self.at : end] == expected
-        if found:
-            self.at = end
-        return found
+        if end > self._end or self._data[self.at : end] != expected:
+            return False
+        self.at = end
+        return True
+
+    def whole(self) -> bytes:
+        """All that it was begun with, wherever it is now."""
+        return self._data[self._origin : self._end]
 
     def buffer(self) -> bytes | None:
         """The bytes; None for null."""
         length = self.int32()
         begin = self.at
         end = begin + length
-        if not begin <= end <= len(self.record):
+        if not begin <= end <= self._end:
             if length != -1:
-                raise MarshallingError("", f"a length of {length} at byte {begin - 4} of {len(self.record)}")
+                place = f"byte {begin - 4 - self._origin} of {self._end - self._origin}"
+                raise MarshallingError("", f"a length of {length} at {place}")
             return None
         self.at = end
-        return self.record[begin:end]
+        return self._data[begin:end]
 
     def data(self) -> bytes:
         """The data of a node, which may be null."""
@@ -148,9 +159,9 @@ class Reader:
         if count == -1:
             return None
         if count < 0 or count * item_bytes_min > self.left:
-            raise MarshallingError("", f"a vector of {count} at byte {self.at - 4}, where there is no room for it")
+            place = f"byte {self.at - 4 - self._origin}"
+            raise MarshallingError("", f"a vector of {count} at {place}, where there is no room for it")
         return [item() for _ in range(count)]
 
-
-def _cut(at: int) -> MarshallingError:
-    return MarshallingError("", f"the record ends at byte {at}, in the middle of a field")
+    def _cut(self, at: int) -> MarshallingError:
+        return MarshallingError("", f"the record ends at byte {at - self._origin}, in the middle of a field")

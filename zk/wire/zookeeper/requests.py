@@ -61,8 +61,13 @@ from zk.wire.zookeeper.numbers import SECRET_BYTES, OpCode
 from zk.wire.zookeeper.replies import ENCODERS, Encoder
 
 CREDENTIAL_BYTES_MAX = 4096
-CACHED_BYTES_MAX = 256
+CACHED_BYTES_MAX = 252  # of a record
 CACHED_REQUESTS_MAX = 8_192
+
+_OPCODE_MIN = min(ENCODERS)
+_OPCODE_MAX = max(ENCODERS)
+_ENCODERS = [ENCODERS.get(op) for op in (*range(_OPCODE_MAX + 1), *range(_OPCODE_MIN, 0))]
+"""By opcode: those below 0 count from the end. A list is cheaper to look into than a dict."""
 
 _MODES = list(CreateMode)  # numbered from 0 on
 _WATCH_MODES = {int(mode): mode for mode in WatchMode}
@@ -96,7 +101,9 @@ class Unanswered:
     def add(self, xid: int, encoder: Encoder) -> None:
         if self._count == len(self._xids):
             self._grow()
-        at = (self._oldest + self._count) % len(self._xids)
+        at = self._oldest + self._count
+        if at >= len(self._xids):
+            at -= len(self._xids)
         self._xids[at] = xid
         self._encoders[at] = encoder
         self._count += 1
@@ -105,7 +112,7 @@ class Unanswered:
         """Write the answer to the oldest one."""
         assert self._count > 0, f"an answer nobody asked for: {reply!r}"
         at = self._oldest
-        self._oldest = (at + 1) % len(self._xids)
+        self._oldest = at + 1 if at + 1 < len(self._xids) else 0
         self._count -= 1
         self._encoders[at].write(out, self._xids[at], reply.zxid, reply.body)
 
@@ -144,26 +151,27 @@ class RequestDecoder:
         self._operations_max = limits.multi_operations_max
         self._paths_max = limits.paths_per_set_watches_max
 
-    def decode(self, xid: int, op: int, body: bytes, unanswered: Unanswered) -> list[Call]:
-        """The call that `body` stands for, an opcode (`op`, once more) and its record; or several, of which the last
-        one's answer is sent. Never an APIError; ProtocolError where ZooKeeper, too, closes the connection."""
-        cached = _is_cached(op) and len(body) <= CACHED_BYTES_MAX
-        if cached and (before := self.cache.get(body)) is not None:
+    def decode(self, xid: int, reader: Reader, unanswered: Unanswered) -> list[Call]:
+        """The call that stands in `reader`, an opcode and its record; or several, of which the last one's answer is
+        sent. Never an APIError; ProtocolError where ZooKeeper, too, closes the connection."""
+        op = reader.int32()
+        cached = _is_cached(op) and reader.left <= CACHED_BYTES_MAX
+        if cached and (before := self.cache.get(reader.whole())) is not None:
             call, encoder = before
             unanswered.add(xid, encoder)
             return [call]
-        found = ENCODERS.get(op)
+        found = _ENCODERS[op] if _OPCODE_MIN <= op <= _OPCODE_MAX else None
         try:
             if found is None:
-                return self._special(xid, op, Reader(body, 4), unanswered)
-            call = Call(0, self._request(op, Reader(body, 4)))
+                return self._special(xid, op, reader, unanswered)
+            call = Call(0, self._request(op, reader))
         except APIError as error:
             unanswered.add(xid, found or replies.REFUSAL)
             return [Call(0, Malformed(error.without_traceback()))]
         if cached:
             if len(self.cache) >= CACHED_REQUESTS_MAX:
                 self.cache.clear()
-            self.cache[body] = call, found
+            self.cache[reader.whole()] = call, found
         unanswered.add(xid, found)
         return [call]
 
