@@ -1,6 +1,7 @@
 """One client connection, and the order of its calls: answered in the order in which they came, whatever each has to
 wait for."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from zk.model.acl import Identity
@@ -22,7 +23,7 @@ class Pending:
 
     `n` is a write's number in this connection. A read is not answered before `at_least` is applied (None: not known
     yet). `body` is the answer, once it is known; `done` is what is answered to a write where the tree says Done; `zxid`
-    is the answer's, if it is not the server's last applied one at the time of sending.
+    is the answer's, if it is not the server's last applied one at the time of sending. `next` is the call behind it.
     """
 
     call: Call
@@ -31,11 +32,15 @@ class Pending:
     body: Body | APIError | None = None
     done: Body = DONE
     zxid: Zxid = ANY_ZXID
+    next: "Pending | None" = None
 
 
 class Client:
     """What a server knows of one connection. `session_id` is 0 until the session's open or attach has been applied
-    here, and stays 0 if the client is read-only: then `session` is the connection's own."""
+    here, and stays 0 if the client is read-only: then `session` is the connection's own.
+
+    Its unanswered calls are a chain from `oldest` to `newest`, for mostly there is one: a list would cost more.
+    """
 
     __slots__ = (
         "attaching_since_ms",
@@ -49,14 +54,15 @@ class Client:
         "items",
         "later",
         "n",
+        "newest",
         "nonce",
-        "queue",
+        "oldest",
         "refused_xid",
         "sasl",
         "session",
         "session_id",
         "unsent",
-        "writes",
+        "write",
     )
 
     def __init__(self, connection: ConnectionId, identities: tuple[Identity, ...]) -> None:
@@ -72,8 +78,9 @@ class Client:
         self.n = 0  # writes taken in on this connection
         self.unsent = 0  # of those, how many have not left for the leader
         self.early: list[Call] = []  # calls behind a Connect that is under way
-        self.queue: list[Pending] = []  # all unanswered calls, oldest first; few, as a rule
-        self.writes: list[Pending] = []  # the writes among them
+        self.oldest: Pending | None = None
+        self.newest: Pending | None = None
+        self.write: Pending | None = None  # the oldest one that is under way
         self.items: list[Reply | WatchEvent] = []  # to be sent at the end of this step
         self.later: list[WatchEvent] = []  # what the request being carried out tells behind its own answer
         self.refused_xid = 0  # of the last write that was refused for want of disk space
@@ -88,4 +95,39 @@ class Client:
     @property
     def in_flight(self) -> bool:
         """Whether a write has left for the leader and has not come back."""
-        return len(self.writes) > self.unsent
+        return self.write is not None and self.n - self.write.n >= self.unsent
+
+    @property
+    def pending(self) -> Iterator[Pending]:
+        """All unanswered calls, oldest first."""
+        pending = self.oldest
+        while pending is not None:
+            yield pending
+            pending = pending.next
+
+    def put(self, pending: Pending) -> None:
+        """A call came in that can't be answered yet."""
+        if self.newest is None:
+            self.oldest = pending
+        else:
+            self.newest.next = pending
+        self.newest = pending
+        if pending.n and self.write is None:
+            self.write = pending
+
+    def drop_oldest(self) -> None:
+        """The oldest call is answered."""
+        assert self.oldest is not None
+        self.oldest = self.oldest.next
+        if self.oldest is None:
+            self.newest = None
+
+    def take_write(self) -> Pending:
+        """The oldest write under way has come back."""
+        write = self.write
+        assert write is not None
+        behind = write.next
+        while behind is not None and not behind.n:
+            behind = behind.next
+        self.write = behind
+        return write

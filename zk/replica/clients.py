@@ -215,7 +215,7 @@ class Clients:
                 self._take[type(request)](client, call, request)
 
     def _take_read(self, client: Client, call: Call, request: TreeRead) -> None:
-        if client.queue or call.linearizable or call.at_least > self.applied:
+        if client.oldest is not None or call.linearizable or call.at_least > self.applied:
             self._queue_read(client, call)
         else:
             self._answer(client, call.xid, self._read(client, request), self.applied)
@@ -231,14 +231,14 @@ class Clients:
 
     def _queue_read(self, client: Client, call: Call, linearizable: bool = False) -> None:
         pending = Pending(call, at_least=call.at_least)
-        client.queue.append(pending)
+        client.put(pending)
         if linearizable or call.linearizable:
             pending.at_least = None
             self._reads.add(client, pending)
         self._advance(client)
 
     def _take_in_turn(self, client: Client, call: Call, request: ConnectionRequest) -> None:
-        client.queue.append(Pending(call))
+        client.put(Pending(call))
         self._advance(client)
 
     def _take_write(self, client: Client, call: Call, request: ClientWrite, done: Body = DONE) -> None:
@@ -249,8 +249,7 @@ class Clients:
         client.unsent += 1
         pending = Pending(call, client.n)
         pending.done = done
-        client.queue.append(pending)
-        client.writes.append(pending)
+        client.put(pending)
         txn = Txn(self.wall_ms, client.session_id, client.generation, client.n, call.xid, call.floor, request)
         self._outbox.add(txn_codec.encode_body(txn), txn, client)
 
@@ -268,7 +267,7 @@ class Clients:
         zxid, body = done or (ANY_ZXID, ThrottledError(hint=_DISK_LOW))
         pending = Pending(call, body=body)
         pending.zxid = zxid
-        client.queue.append(pending)
+        client.put(pending)
         self._advance(client)
 
     def _take_credential(self, client: Client, call: Call, request: AddAuth) -> None:
@@ -312,7 +311,7 @@ class Clients:
 
     def _queue_answer(self, client: Client, call: Call, body: Body | APIError) -> None:
         """Answer here and now, but in its turn."""
-        client.queue.append(Pending(call, body=body))
+        client.put(Pending(call, body=body))
         self._advance(client)
 
     def _take_without_session(self, client: Client, call: Call) -> None:
@@ -365,7 +364,7 @@ class Clients:
         timeout_ms = self._granted_timeout_ms(request)
         client.nonce = self._chance.randrange(1, 1 << 63)
         client.attaching_since_ms = self.now_ms
-        client.queue.append(Pending(call))
+        client.put(Pending(call))
         self._attaching[client.nonce] = client
         write: OpenSession | AttachSession
         if request.session_id:
@@ -438,7 +437,9 @@ class Clients:
         client = self._attaching.pop(request.nonce, None)
         if client is None:
             return  # the connection is gone, or this is the log of an earlier life
-        xid = client.queue.pop(0).call.xid
+        assert client.oldest is not None
+        xid = client.oldest.call.xid
+        client.drop_oldest()
         if isinstance(body, APIError):
             self._refuse(client, xid, body)
             return
@@ -466,7 +467,7 @@ class Clients:
 
     def _answer_rest(self, client: Client, error: APIError) -> None:
         """Refuse what is left in the queue, but for what has its answer: a write that was done is not refused."""
-        for pending in client.queue:
+        for pending in client.pending:
             self._say(client, Reply(pending.call.xid, pending.zxid or self.applied, pending.body or error))
 
     def lost_leader(self) -> None:
@@ -510,15 +511,18 @@ class Clients:
             if self.now_ms - client.heard_ms > client.session.timeout_ms:
                 self._close(client, "nothing was heard of a read-only client for its timeout")
         for client in list(self._attaching.values()):
-            request = client.queue[0].call.request
+            assert client.oldest is not None
+            call = client.oldest.call
+            request = call.request
             assert isinstance(request, Connect)
             if self.read_only and request.read_only:
                 del self._attaching[client.nonce]
                 client.nonce = 0
-                self._attach_read_only(client, client.queue.pop(0).call.xid, request)
+                client.drop_oldest()
+                self._attach_read_only(client, call.xid, request)
             elif self.now_ms - client.attaching_since_ms > self._config.leaderless_ms_max:
                 error = ThrottledError(hint="this server has no leader at the moment: try another one, or later")
-                self._refuse(client, client.queue[0].call.xid, error)
+                self._refuse(client, call.xid, error)
 
     def found_leader(self) -> None:
         """Clients that were read-only come back, and are served in full."""
@@ -538,7 +542,7 @@ class Clients:
         """
         client = self._attached.get(txn.session_id)
         if client is not None and client.generation == txn.generation and client.connection in self.blocked:
-            for pending in client.queue:
+            for pending in client.pending:
                 if pending.n:
                     break
                 pending.at_least = ANY_ZXID
@@ -573,16 +577,16 @@ class Clients:
         if type(applied.body) is _SESSION_MOVED:
             self._close(client, "an earlier write of this connection was lost: attach again and resend")
             return
-        pending = client.writes.pop(0)
+        pending = client.take_write()
         assert pending.n == txn.n, "a write was applied out of its turn"
         body = pending.done if applied.body is DONE else applied.body
-        queue = client.queue
-        if queue[0] is not pending or applied.closed:  # if it ends the session, the queue is answered with that
+        if client.oldest is not pending or applied.closed:  # if it ends the session, the queue is answered with that
             pending.body, pending.zxid = body, applied.zxid
             return
-        queue.pop(0)
+        client.drop_oldest()
         self._answer(client, pending.call.xid, body, applied.zxid)
-        if queue and (not queue[0].n or queue[0].body is not None):
+        following = client.oldest
+        if following is not None and (not following.n or following.body is not None):
             self._advance(client)
 
     # ---- answers, in order
@@ -602,10 +606,8 @@ class Clients:
 
     def _advance(self, client: Client) -> None:
         """Answer the oldest calls as far as they can be answered."""
-        queue = client.queue
         self.blocked.pop(client.connection, None)
-        while queue and not client.closed:
-            pending = queue[0]
+        while (pending := client.oldest) is not None and not client.closed:
             body = pending.body
             if body is None:
                 if pending.n:
@@ -614,7 +616,7 @@ class Clients:
                     self.blocked[client.connection] = client
                     return
                 body = self._execute(client, pending.call.request)
-            queue.pop(0)
+            client.drop_oldest()
             self._answer(client, pending.call.xid, body, pending.zxid or self.applied)
             if type(body) is AuthFailedError:
                 self._close(client, str(body))
