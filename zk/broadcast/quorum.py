@@ -2,7 +2,7 @@
 and a decision needs a majority of each.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 
 from zk.model.record import ServerId, Zxid
 
@@ -12,20 +12,23 @@ def has_quorum(servers: Collection[ServerId], configs: Sequence[frozenset[Server
     return all(2 * len(config.intersection(servers)) > len(config) for config in configs)
 
 
-def reached_by_quorum(values: Mapping[ServerId, int], configs: Sequence[frozenset[ServerId]]) -> int:
+def reached_by_quorum(values: dict[ServerId, int], configs: Sequence[frozenset[ServerId]]) -> int:
     """The highest value that a majority of every voter set has reached; 0 if there is none. A missing voter stands
     at 0."""
-    reached = []
+    reached = -1
     for config in configs:
-        ascending = sorted([values.get(server, 0) for server in config])
-        reached.append(ascending[(len(config) - 1) // 2])  # those from here on are a majority
-    return min(reached)
+        ascending = [values.get(server, 0) for server in config]
+        ascending.sort()
+        middle = ascending[(len(ascending) - 1) // 2]  # those from here on are a majority
+        if middle < reached or reached < 0:
+            reached = middle
+    return reached
 
 
-def committed_zxid(acked: Mapping[ServerId, Zxid], configs: Sequence[frozenset[ServerId]]) -> Zxid:
+def committed_zxid(acked: dict[ServerId, int], configs: Sequence[frozenset[ServerId]]) -> Zxid:
     """The highest zxid that a majority of every voter set has made durable; 0 if there is none.
 
     `acked` holds what each voter has made durable of the leader's history, the leader's own included; a missing voter
     has nothing. Source: Junqueira, Reed, Serafini, "Zab" (DSN 2011), phase 3.
     """
-    return Zxid(reached_by_quorum(acked, configs))
+    return reached_by_quorum(acked, configs)  # type: ignore[return-value]  # Zxid(…) is a call, for each batch

@@ -44,6 +44,9 @@ from zk.tree.tree import Tree
 from zk.wire import snapshot
 from zk.wire import txn as txn_codec
 
+_LEADING = Role.LEADING  # found once: Python 3.11 takes longer to find it than to call a method
+_LEAD_SYNC = Role.LEAD_SYNC
+
 WRITES_HELD_MAX = 64  # as many writes are proposed at once, even if the batch before them is not committed yet
 QUOTA_WARNING_INTERVAL_MS = 60_000  # how often one subtree's soft quota is spoken of
 _COUNTER = 0xFFFF_FFFF  # of a zxid: see counter_of, which is too dear to call for each of them
@@ -172,38 +175,40 @@ class Replica:
     # ---- events
 
     def step(self, now_ms: int, event: Event) -> list[Effect]:
-        """Take in one event at the local monotonic time `now_ms`; the effects are to be performed in their order."""
+        """Take in one event at the local monotonic time `now_ms`; the effects are to be performed in their order.
+
+        (No match, here and below: compiled, its every case is a call.)
+        """
         self._now_ms = now_ms
         self.clients.now_ms = now_ms
         self.clients.wall_ms = now_ms + self._wall_minus_now_ms
-        match event:
-            case ClientReceived():
-                self.clients.received(event.connection, event.calls)
-            case Flush():
-                self._flush()
-            case PeerReceived():
-                self._peer_received(event)
-            case engine.Durable():
-                self._drive(event)
-            case ClientConnected():
-                self.clients.connected(event.connection, event.identities)
-            case ClientDisconnected():
-                self.clients.disconnected(event.connection)
-            case Tick():
-                self._tick(event)
-            case engine.PeerConnected():
-                self._peers[event.peer] = event.connection
-                self._drive(event)
-            case engine.PeerDisconnected():
-                if self._peers.get(event.peer) == event.connection:
-                    del self._peers[event.peer]
-                self._drive(event)
-            case engine.SnapshotStored() | engine.Resign():
-                self._drive(event)
-            case DiskSpace():
-                self._disk_space(event)
-            case _:
-                assert_never(event)
+        if isinstance(event, ClientReceived):
+            self.clients.received(event.connection, event.calls)
+        elif isinstance(event, Flush):
+            self._flush()
+        elif isinstance(event, PeerReceived):
+            self._peer_received(event)
+        elif isinstance(event, engine.Durable):
+            self._drive(event)
+        elif isinstance(event, ClientConnected):
+            self.clients.connected(event.connection, event.identities)
+        elif isinstance(event, ClientDisconnected):
+            self.clients.disconnected(event.connection)
+        elif isinstance(event, Tick):
+            self._tick(event)
+        elif isinstance(event, engine.PeerConnected):
+            self._peers[event.peer] = event.connection
+            self._drive(event)
+        elif isinstance(event, engine.PeerDisconnected):
+            if self._peers.get(event.peer) == event.connection:
+                del self._peers[event.peer]
+            self._drive(event)
+        elif isinstance(event, (engine.SnapshotStored, engine.Resign)):
+            self._drive(event)
+        elif isinstance(event, DiskSpace):
+            self._disk_space(event)
+        else:
+            assert_never(event)
         effects = self._effects
         self.clients.collect(effects)
         self._effects = []
@@ -211,57 +216,56 @@ class Replica:
 
     def _peer_received(self, event: PeerReceived) -> None:
         message = event.message
-        match message:
-            case Forward():
-                if self._leads:
-                    for body in message.bodies:
-                        self._outbox.add(body, None, None)
-            case Heard():
-                self._heard_from(event.peer, event.connection, message)
-            case ReadIndexAsk():
-                if self._leads:
-                    self._drive(engine.ReadIndex(PeerRead(event.peer, event.connection, message.token)))
-                else:
-                    self._effects.append(SendPeer(event.peer, event.connection, ReadIndexAnswer(message.token, None)))
-            case ReadIndexAnswer():
-                if message.zxid is None:
-                    self._reads.refused(message.token)
-                else:
-                    self.clients.advance(self._reads.confirmed(message.token, message.zxid))
-            case Drifted():
-                if self._digests.own(message.zxid) not in ("", message.digest):
-                    self._halt(message.zxid)
-            case _:
-                self._drive(engine.PeerReceived(event.peer, event.connection, message))
+        if isinstance(message, Forward):
+            if self._leads:
+                for body in message.bodies:
+                    self._outbox.add(body, None, None)
+        elif isinstance(message, Heard):
+            self._heard_from(event.peer, event.connection, message)
+        elif isinstance(message, ReadIndexAsk):
+            if self._leads:
+                self._drive(engine.ReadIndex(PeerRead(event.peer, event.connection, message.token)))
+            else:
+                self._effects.append(SendPeer(event.peer, event.connection, ReadIndexAnswer(message.token, None)))
+        elif isinstance(message, ReadIndexAnswer):
+            if message.zxid is None:
+                self._reads.refused(message.token)
+            else:
+                self.clients.advance(self._reads.confirmed(message.token, message.zxid))
+        elif isinstance(message, Drifted):
+            if self._digests.own(message.zxid) not in ("", message.digest):
+                self._halt(message.zxid)
+        else:
+            self._drive(engine.PeerReceived(event.peer, event.connection, message))
 
     # ---- the broadcast
 
     @property
     def _leads(self) -> bool:
-        return self.engine.role in (Role.LEADING, Role.LEAD_SYNC)
+        role = self.engine.role
+        return role is _LEADING or role is _LEAD_SYNC
 
     def _drive(self, event: engine.Event) -> None:
         """Let the engine take in an event, and do what it says."""
         for effect in self.engine.step(self._now_ms, event):
-            match effect:
-                case engine.Deliver():
-                    self._deliver(effect.entries, effect.tokens)
-                case engine.Send() | engine.Append() | engine.StoreSnapshot() | engine.Disconnect() | engine.Halt():
-                    self._effects.append(effect)
-                case engine.RoleChanged():
-                    self._role_changed(effect)
-                case engine.ReadReady():
-                    self._read_ready(effect.token, effect.zxid)
-                case engine.Rejected():
-                    self._rejected(effect.tokens)
-                case engine.TakeSnapshot():
-                    self._snapshots.start_for_peer(
-                        effect.peer, effect.stream, self.clients.applied, self.tree.digest(), self.tree.image()
-                    )
-                case engine.Install():
-                    self._install(effect)
-                case _:
-                    assert_never(effect)
+            if isinstance(effect, engine.Deliver):
+                self._deliver(effect.entries, effect.tokens)
+            elif isinstance(effect, (engine.Send, engine.Append, engine.StoreSnapshot, engine.Disconnect, engine.Halt)):
+                self._effects.append(effect)
+            elif isinstance(effect, engine.RoleChanged):
+                self._role_changed(effect)
+            elif isinstance(effect, engine.ReadReady):
+                self._read_ready(effect.token, effect.zxid)
+            elif isinstance(effect, engine.Rejected):
+                self._rejected(effect.tokens)
+            elif isinstance(effect, engine.TakeSnapshot):
+                self._snapshots.start_for_peer(
+                    effect.peer, effect.stream, self.clients.applied, self.tree.digest(), self.tree.image()
+                )
+            elif isinstance(effect, engine.Install):
+                self._install(effect)
+            else:
+                assert_never(effect)
         self.clients.advanced_to(self.engine.delivered)
 
     def _deliver(self, entries: list[Entry], tokens: list[engine.Token]) -> None:

@@ -134,7 +134,11 @@ class Leading(Stance):
             prev = last
 
     def on_ack(self, peer: ServerId, message: Ack) -> Move | None:
-        return self._advance() if self._streams.ack(peer, message) else None
+        if not self._streams.ack(peer, message):
+            return None
+        if message.zxid > self.node.commit or self.role is not _LEADING:
+            return self._advance()
+        return self._when_settled()  # the others were quicker
 
     def on_durable(self) -> Move | None:
         return self._advance()

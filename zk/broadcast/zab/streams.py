@@ -222,9 +222,9 @@ class Streams:
         follower.acknowledged(message.zxid)
         return True
 
-    def acked(self) -> dict[ServerId, Zxid]:
-        """What each follower that counts has made durable of this epoch's history."""
-        acked = {}
+    def acked(self) -> dict[ServerId, int]:
+        """Up to which zxid each follower that counts has made this epoch's history durable."""
+        acked: dict[ServerId, int] = {}
         for peer, follower in self.followers.items():
             if follower.counted:
                 acked[peer] = follower.acked
