@@ -219,7 +219,7 @@ def test_a_resend_gets_the_stored_answer_and_changes_nothing(driver: TreeDriver,
     first = client.apply(Create("/s", b"", mode=CreateMode.PERSISTENT_SEQUENTIAL), xid=5)
     client.attach()
     again = client.apply(Create("/s", b"", mode=CreateMode.PERSISTENT_SEQUENTIAL), xid=5)
-    assert again == Applied(first.zxid, first.body, ())
+    assert again == Applied(first.zxid, first.body, [])
     assert isinstance(again.body, Created)
     assert [path for path in driver.tree.znodes if path.startswith("/s")] == [again.body.path]
     after = client.apply(Create("/s", b"", mode=CreateMode.PERSISTENT_SEQUENTIAL), xid=6)
@@ -230,7 +230,7 @@ def test_a_resend_gets_the_stored_answer_and_changes_nothing(driver: TreeDriver,
 def test_a_refusal_is_stored_as_well(client: Caller) -> None:
     first = client.apply(SetData("/a", b""), xid=1)
     client.do(Create("/a", b""))
-    assert client.apply(SetData("/a", b""), xid=1) == Applied(first.zxid, NoNodeError("/a"), ())
+    assert client.apply(SetData("/a", b""), xid=1) == Applied(first.zxid, NoNodeError("/a"), [])
 
 
 def test_without_a_sequence_number_no_answer_is_stored(driver: TreeDriver, client: Caller) -> None:
@@ -272,7 +272,7 @@ def test_stored_answers_survive_a_move_and_a_snapshot(driver: TreeDriver, client
     first = client.apply(Create("/a", b""), xid=1)
     driver.tree = type(driver.tree)(driver.tree.image())
     client.attach()
-    assert client.apply(Create("/a", b""), xid=1) == Applied(first.zxid, first.body, ())
+    assert client.apply(Create("/a", b""), xid=1) == Applied(first.zxid, first.body, [])
 
 
 def test_a_stored_refusal_holds_on_to_nothing_else(driver: TreeDriver, client: Caller) -> None:

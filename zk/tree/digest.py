@@ -7,8 +7,8 @@ tell states apart that differ by a defect or a damage, and not by design; server
 
 from collections.abc import Iterable, Mapping
 
-from librt.strings import BytesWriter, write_i32_be, write_i64_be
-from xxhash import xxh3_64_intdigest
+from librt.strings import BytesWriter, read_i64_be, write_i32_be, write_i64_be
+from xxhash import xxh3_64_digest
 
 from zk.model.acl import OPEN_ACL, Acl
 from zk.model.data import NO_DATA
@@ -24,7 +24,7 @@ _NULL = -1  # in place of the length of data that is null
 
 
 def _hash(message: BytesWriter) -> int:
-    return xxh3_64_intdigest(message.getvalue()) & _MODULO
+    return read_i64_be(xxh3_64_digest(message.getvalue()), 0) & _MODULO
 
 
 def znode_hash(path: str, znode: Znode) -> int:
@@ -32,10 +32,13 @@ def znode_hash(path: str, znode: Znode) -> int:
     name = path.encode()
     acl = _OPEN_ACL_ENCODED if znode.acl is OPEN_ACL else _encode_acl(znode.acl)
     data = znode.data
+    size = len(data)
+    if not size and data is NO_DATA:
+        size = _NULL
     message = BytesWriter()
     write_i32_be(message, len(name))
     write_i32_be(message, len(acl))
-    write_i32_be(message, len(data) if data is not NO_DATA else _NULL)
+    write_i32_be(message, size)
     write_i64_be(message, znode.czxid)
     write_i64_be(message, znode.mzxid)
     write_i64_be(message, znode.pzxid)
@@ -139,7 +142,7 @@ class ZnodesSum:
         self._sum = (self._sum + other._sum) & _MODULO
         self.bytes += other.bytes
 
-    def settle(self, znodes: Mapping[str, Znode]) -> int:
+    def settle(self, znodes: dict[str, Znode]) -> int:
         """Bring the sum up to date and give it."""
         total = self._sum
         for path, old in self.changed.items():

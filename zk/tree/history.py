@@ -4,8 +4,7 @@ Every server keeps its own, bounded, and begins anew after a restart or a snapsh
 answered by 'too old', never by silence.
 """
 
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from zk.model import paths
 from zk.model.acl import Acl
@@ -17,22 +16,27 @@ from zk.tree.changes import Change
 class ChangeHistory:
     """All changes after `complete_since`, and no older ones."""
 
-    __slots__ = ("_changes", "_changes_max", "complete_since")
+    __slots__ = ("_changes", "_changes_max", "_oldest", "complete_since")
 
     def __init__(self, changes_max: int, zxid: Zxid) -> None:
-        self._changes: deque[Change] = deque()
+        self._changes: list[Change] = []
         self._changes_max = changes_max
+        self._oldest = 0  # where the oldest one is: once there are so many, the next takes its place
         self.complete_since = zxid
 
     def __len__(self) -> int:
         return len(self._changes)
 
-    def append(self, changes: Sequence[Change]) -> None:
+    def append(self, changes: list[Change]) -> None:
         """The changes of the next transaction."""
         kept = self._changes
-        kept.extend(changes)
-        while len(kept) > self._changes_max:
-            self.complete_since = kept.popleft().zxid
+        for change in changes:
+            if len(kept) < self._changes_max:
+                kept.append(change)
+            else:
+                self.complete_since = kept[self._oldest].zxid
+                kept[self._oldest] = change
+                self._oldest = (self._oldest + 1) % self._changes_max
 
     def since(
         self, zxid: Zxid, path: str, mode: WatchMode, may_read: Callable[[tuple[Acl, ...]], bool]
@@ -42,7 +46,8 @@ class ChangeHistory:
         if zxid < self.complete_since:
             return None
         events: list[WatchEvent] = []
-        for change in reversed(self._changes):
+        for back in range(1, len(self._changes) + 1):
+            change = self._changes[self._oldest - back]
             if change.zxid <= zxid:
                 break
             if mode == WatchMode.RECURSIVE:

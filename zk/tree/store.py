@@ -150,7 +150,7 @@ class Store:
         self.sum.changed.setdefault(path, None)
         self.znodes[path] = znode
         self._enlist(path, parent_path)
-        if parent_path in self._sorted:
+        if self._sorted and parent_path in self._sorted:
             del self._sorted[parent_path]
         if znode.mode:
             self._index_special(path, None, znode)
@@ -180,7 +180,7 @@ class Store:
         del siblings[path]
         if not siblings:
             del self.children[parent_path]
-        if parent_path in self._sorted:
+        if self._sorted and parent_path in self._sorted:
             del self._sorted[parent_path]
         if old.mode:
             self._index_special(path, old, None)

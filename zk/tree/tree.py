@@ -78,7 +78,7 @@ class Applied:
 
     zxid: Zxid
     body: Body | APIError
-    changes: Sequence[Change]
+    changes: list[Change]
     closed: tuple[SessionId, ...] = ()
     over_quota: tuple[str, ...] = ()
 
@@ -121,11 +121,11 @@ class Tree:
 
         session = self.sessions.get(txn.session_id)
         if session is None:
-            return Applied(zxid, _refusal_without_session(txn), ())
+            return Applied(zxid, _refusal_without_session(txn), [])
         if txn.generation != session.generation:
-            return Applied(zxid, SessionMovedError(), ())
+            return Applied(zxid, SessionMovedError(), [])
         if txn.n != session.n + 1:
-            return Applied(zxid, SessionMovedError(hint=f"gap: write {txn.n} came after write {session.n}"), ())
+            return Applied(zxid, SessionMovedError(hint=f"gap: write {txn.n} came after write {session.n}"), [])
         session.n = txn.n
         session.hash = UNHASHED
         xid = txn.xid
@@ -140,9 +140,9 @@ class Tree:
                 else:
                     _forget_answers(session, floor)
             if stored is not None:
-                return Applied(stored[0], stored[1], ())
+                return Applied(stored[0], stored[1], [])
             if xid < session.floor:
-                return Applied(zxid, RuntimeInconsistencyError(hint=_ANSWERED.format(xid)), ())
+                return Applied(zxid, RuntimeInconsistencyError(hint=_ANSWERED.format(xid)), [])
 
         body: Body | APIError
         try:

@@ -229,7 +229,7 @@ def sets_and_tells_nothing(
     return set_again(self, connection, replace(request, since=zxid), znodes, zxid, may_read)
 
 
-def believes_to_be_complete(self: ChangeHistory, changes: Sequence[Change]) -> None:
+def believes_to_be_complete(self: ChangeHistory, changes: list[Change]) -> None:
     since = self.complete_since
     append(self, changes)
     self.complete_since = since
