@@ -115,12 +115,14 @@ class Client:
         if pending.n and self.write is None:
             self.write = pending
 
-    def drop_oldest(self) -> None:
-        """The oldest call is answered."""
+    def drop_oldest(self) -> Pending | None:
+        """The oldest call is answered; the one behind it, if any."""
         assert self.oldest is not None
-        self.oldest = self.oldest.next
-        if self.oldest is None:
+        following = self.oldest.next
+        self.oldest = following
+        if following is None:
             self.newest = None
+        return following
 
     def take_write(self) -> Pending:
         """The oldest write under way has come back."""

@@ -583,9 +583,8 @@ class Clients:
         if client.oldest is not pending or applied.closed:  # if it ends the session, the queue is answered with that
             pending.body, pending.zxid = body, applied.zxid
             return
-        client.drop_oldest()
+        following = client.drop_oldest()
         self._answer(client, pending.call.xid, body, applied.zxid)
-        following = client.oldest
         if following is not None and (not following.n or following.body is not None):
             self._advance(client)
 
