@@ -76,7 +76,7 @@ class ServerConnection(Face):
                 return calls
         reader = self._reader
         while end - at >= 12:  # length, xid, opcode
-            length = read_i32_be(data, at)
+            length: int = read_i32_be(data, at)
             if not _HEAD_BYTES <= length <= self._frame_bytes_max:
                 raise self._wrong_length(length)
             next_at = at + 4 + length
@@ -112,7 +112,7 @@ class ServerConnection(Face):
         """Take the connect request off the beginning of `data`, if all of it is there; where it ends."""
         if len(data) < 4:
             return 0
-        length = read_i32_be(data, 0)
+        length: int = read_i32_be(data, 0)
         if not CONNECT_REQUEST_BYTES_MIN <= length <= CONNECT_REQUEST_BYTES_MAX:
             raise ProtocolError(f"a connection begins with a connect request, and none has {length} bytes")
         end = 4 + length
@@ -126,7 +126,7 @@ class ServerConnection(Face):
         """The beginning of a request; what its length says is looked at before anything is gathered for it."""
         self._wanted_bytes = 4
         if len(data) >= 4:
-            length = read_i32_be(data, 0)
+            length: int = read_i32_be(data, 0)
             if self._connected and not _HEAD_BYTES <= length <= self._frame_bytes_max:
                 raise self._wrong_length(length)
             self._wanted_bytes = 4 + length

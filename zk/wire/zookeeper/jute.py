@@ -6,12 +6,15 @@ order. A length of -1 means null, which `Reader` tells from empty. Whoever sent 
 
 from collections.abc import Callable, Iterable
 from struct import Struct
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from librt.strings import read_i32_be, read_i64_be
 
 from zk.model.data import NO_DATA
 from zk.model.errors import MarshallingError
+
+if TYPE_CHECKING:
+    from mypy_extensions import i64  # an int, which compiled code keeps in a machine word
 
 T = TypeVar("T")
 
@@ -68,11 +71,15 @@ class Reader:
 
     __slots__ = ("_data", "_end", "_origin", "at")
 
-    def __init__(self, data: bytes = b"", at: int = 0) -> None:
+    at: "i64"
+    _origin: "i64"
+    _end: "i64"
+
+    def __init__(self, data: bytes = b"", at: "i64" = 0) -> None:
         self.begin(data, 0, len(data))
         self.at = at
 
-    def begin(self, data: bytes, at: int, end: int) -> None:
+    def begin(self, data: bytes, at: "i64", end: "i64") -> None:
         """Read another record, or several: what stands in `data` from byte `at` to `end`."""
         self._data = data
         self._origin = self.at = at  # errors tell places from here on
@@ -126,7 +133,7 @@ class Reader:
 
     def buffer(self) -> bytes | None:
         """The bytes; None for null."""
-        length = self.int32()
+        length: i64 = self.int32()
         begin = self.at
         end = begin + length
         if not begin <= end <= self._end:

@@ -277,7 +277,8 @@ class RequestDecoder:
     # ---- writes: first the whole record is read, then its values are looked at, for in a multi another one follows
 
     def _create(self, reader: Reader) -> Create:
-        return self._created(*self._create_fields(reader))
+        path, data, acl, flags = self._create_fields(reader)
+        return self._created(path, data, acl, flags)
 
     def _create_container(self, reader: Reader) -> Create:
         path, data, acl, flags = self._create_fields(reader)
