@@ -95,3 +95,10 @@ def test_of_a_prefix_what_was_given_is_named_without_the_suffix() -> None:
         paths.validate_prefix("jobs/")
     assert refused.value.path == "jobs/"
     assert refused.value.hint == "a path must start with '/'; did you mean '/jobs/'?"
+
+
+def test_a_name_that_needs_no_closer_look_would_stand_one() -> None:
+    plain = [name for name in map(chr, range(0x10000)) if paths.is_plain(name)]
+    assert len(plain) > 40_000
+    for name in plain:
+        paths.validate(f"/{name}")

@@ -27,8 +27,8 @@ def validate_prefix(path: str) -> None:
 
 
 def is_plain(name: str) -> bool:
-    """Whether `name` is, without a closer look, one that a node may have: of ASCII letters, digits, '-' and '_'."""
-    return (name.isalnum() or name.replace("-", "").replace("_", "").isalnum()) and name.isascii()
+    """Whether `name` is, without a closer look, one that a node may have: of letters, digits, '-' and '_'."""
+    return name.isalnum() or name.replace("-", "").replace("_", "").isalnum()
 
 
 def _fault(path: str, suffix: str) -> str | None:

@@ -1,8 +1,8 @@
 """Digest: one number for the whole state, so that servers can tell whether they agree.
 
 The sum (modulo 2**60) of one hash per znode: a write takes the old znode's hash out and puts the new one in, in any
-order. Writes only note what they touched; the hashing is done when the digest is asked for. The hashes are xxh3's: they
-tell states apart that differ by a defect or a damage, and not by design; servers trust each other.
+order. The hashes are xxh3's: they tell states apart that differ by a defect or a damage, and not by design; servers
+trust each other.
 """
 
 from collections.abc import Iterable, Mapping
@@ -124,9 +124,11 @@ def combined(znodes: int, sessions: Iterable[Session], restoration: int = 0) -> 
 
 
 class ZnodesSum:
-    """Keeps `znodes_sum` of a mapping that changes: note what is touched in `changed`, settle when it is asked for.
+    """Keeps `znodes_sum` of a mapping that changes.
 
-    `bytes` is how much the settled znodes hold: their paths, in characters, and their data.
+    What comes and goes is counted at once. What is replaced may be so many times more, and is counted when the sum is
+    asked for: until then `changed` holds, by their paths, the znodes that are still in the sum. `bytes` is how much all
+    that is counted holds: paths, in characters, and data.
     """
 
     __slots__ = ("_sum", "bytes", "changed")
@@ -134,7 +136,7 @@ class ZnodesSum:
     def __init__(self, settled: int, size_bytes: int) -> None:
         self._sum = settled
         self.bytes = size_bytes
-        self.changed: dict[str, Znode | None] = {}  # path -> the znode that is still in the sum, None: none is
+        self.changed: dict[str, Znode] = {}
 
     def include(self, other: "ZnodesSum") -> None:
         """The znodes of `other`, which is settled, are among these from here on."""
@@ -142,18 +144,31 @@ class ZnodesSum:
         self._sum = (self._sum + other._sum) & _MODULO
         self.bytes += other.bytes
 
+    def came(self, path: str, znode: Znode) -> None:
+        """There is a znode where there was none."""
+        self._sum = (self._sum + znode_hash(path, znode)) & _MODULO
+        self.bytes += len(path) + len(znode.data)
+
+    def went(self, path: str, znode: Znode) -> None:
+        """There is no znode any more where this one was."""
+        if path in self.changed:
+            znode = self.changed[path]
+            del self.changed[path]
+        self._sum = (self._sum - znode_hash(path, znode)) & _MODULO
+        self.bytes -= len(path) + len(znode.data)
+
+    def replaced(self, path: str, old: Znode) -> None:
+        """There is another znode where `old` was."""
+        self.changed.setdefault(path, old)
+
     def settle(self, znodes: dict[str, Znode]) -> int:
         """Bring the sum up to date and give it."""
         total = self._sum
         for path, old in self.changed.items():
-            new = znodes.get(path)
+            new = znodes[path]
             if new is not old:
-                if old is not None:
-                    total = (total - znode_hash(path, old)) & _MODULO
-                    self.bytes -= len(path) + len(old.data)
-                if new is not None:
-                    total = (total + znode_hash(path, new)) & _MODULO
-                    self.bytes += len(path) + len(new.data)
+                total = (total - znode_hash(path, old) + znode_hash(path, new)) & _MODULO
+                self.bytes += len(new.data) - len(old.data)
         self.changed.clear()
         self._sum = total
         return total

@@ -26,7 +26,11 @@ class Restoration:
 
     def put(self, path: str, znode: Znode) -> None:
         """A node comes, or replaces what was brought for its path."""
-        self.sum.changed.setdefault(path, self.znodes.get(path))
+        old = self.znodes.get(path)
+        if old is None:
+            self.sum.came(path, znode)
+        else:
+            self.sum.replaced(path, old)
         self.znodes[path] = znode
         if path != "/":
             self.children.setdefault(parent(path), {})[path] = None
@@ -36,8 +40,7 @@ class Restoration:
     def take(self, path: str) -> None:
         """A node without children goes."""
         znode = self.znodes.pop(path)
-        if self.sum.changed.setdefault(path, znode) is None:
-            del self.sum.changed[path]
+        self.sum.went(path, znode)
         self.miscounted.pop(path, None)
         if path != "/":
             siblings = self.children[parent(path)]
@@ -48,7 +51,7 @@ class Restoration:
 
     def leave_out(self, path: str) -> None:
         """This node is none of those that take their place; its children are."""
-        self.sum.changed[path] = self.znodes.pop(path)
+        self.sum.went(path, self.znodes.pop(path))
 
     def _count(self, path: str) -> None:
         znode = self.znodes.get(path)

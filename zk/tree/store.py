@@ -147,7 +147,7 @@ class Store:
         """A znode where there was none. The parent's own figures are the caller's to replace."""
         if self._journal is not None:
             self._journal.append((path, None))
-        self.sum.changed.setdefault(path, None)
+        self.sum.came(path, znode)
         self.znodes[path] = znode
         self._enlist(path, parent_path)
         if self._sorted and parent_path in self._sorted:
@@ -161,7 +161,7 @@ class Store:
         """Another znode in place of `old`."""
         if self._journal is not None:
             self._journal.append((path, old))
-        self.sum.changed.setdefault(path, old)
+        self.sum.replaced(path, old)
         self.znodes[path] = new
         if new.mode:
             self._index_special(path, old, new)
@@ -172,9 +172,7 @@ class Store:
         """No znode any more where `old` was."""
         if self._journal is not None:
             self._journal.append((path, old))
-        changed = self.sum.changed
-        if changed.setdefault(path, old) is None:
-            del changed[path]  # it came and went unseen: what is noted stays bounded by the znodes there are
+        self.sum.went(path, old)
         del self.znodes[path]
         siblings = self.children[parent_path]
         del siblings[path]

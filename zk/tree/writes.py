@@ -88,11 +88,11 @@ def create(store: Store, request: Create, session: Session) -> Created:
         if mode.ephemeral:
             owner = session.id
         mode = _STORED_MODE.get(mode, mode)
-    slash = path.rfind("/")
-    parent_path = path[:slash] or "/"
+    directory, slash, name = path.rpartition("/")
+    parent_path = directory or "/"
     parent = store.znodes.get(parent_path)
     # A plain name below a node makes a path; "a" and "//a", too, seem to be below the root.
-    if parent is None or slash in (-1, 1) or not paths.is_plain(path[slash + 1 :]):
+    if parent is None or not slash or directory == "/" or not paths.is_plain(name):
         if sequential:
             paths.validate_prefix(path)
         else:
