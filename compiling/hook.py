@@ -35,15 +35,9 @@ REQUIRED = ("mypy[mypyc]>=2.4,<2.5", "setuptools>=65")
 FLOORS = (
     *("model", "tree", "broadcast", "broadcast/zab", "wire", "wire/native", "wire/zookeeper", "replica"),
     *("storage/segment", "storage/position", "storage/writer", "storage/store", "storage/errors"),
-    *(
-        "server/runtime",
-        "server/clients",
-        "server/connection",
-        "server/stream",
-        "server/listener",
-        "server/latencies",
-        "server/poller",
-    ),
+    *("storage/files", "storage/names"),
+    *("server/runtime", "server/clients", "server/connection", "server/stream", "server/listener", "server/latencies"),
+    *("server/poller", "server/peers", "server/logthread", "server/wakeup"),
 )
 """Folders and modules of zk that are compiled."""
 
@@ -57,7 +51,7 @@ LEFT_OUT = frozenset(
 DERIVED_FROM = {
     "replica/replica": {"Replica"},  # by the server for tests
     "broadcast/zab/zab": {"Zab"},  # by the simulator
-    "server/poller": {"Source"},  # by the links to other servers
+    "server/poller": {"Source"},  # by tests
     "tree/tree": {"Tree"},  # by a planted bug
     "wire/zookeeper/jute": {"Reader"},  # by the import of ZooKeeper's files
 }

@@ -12,13 +12,13 @@ import trio
 
 from zk.broadcast.engine import PeerConnected, PeerDisconnected
 from zk.broadcast.messages import Ack
+from zk.model.limits import MIB
 from zk.model.peering import Forward
 from zk.model.record import ConnectionId, Epoch, ServerId, Zxid
 from zk.replica.events import Event, PeerReceived
-from zk.server import peers as peers_module
 from zk.server.config import Address
 from zk.server.listener import listen
-from zk.server.peers import HELLO_TIMEOUT_MS, Peers
+from zk.server.peers import HELLO_TIMEOUT_MS, SEND_BUFFER_BYTES_MAX, Peers
 from zk.server.poller import Poller
 from zk.server.polling import open_poller
 from zk.wire.peer import VERSION, Hello, encode
@@ -221,24 +221,21 @@ async def test_who_says_nothing_is_cut_off_after_a_while(caplog: pytest.LogCaptu
         await silent.aclose()
 
 
-async def test_a_peer_that_takes_nothing_is_cut_off_at_the_limit(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(peers_module, "SEND_BUFFER_BYTES_MAX", 1_000_000)
+async def test_a_peer_that_takes_nothing_is_cut_off_at_the_limit(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
+    forward = Forward((bytes(MIB),))
     async with two() as (one, other):
         await connected(one, other)
         with socket.create_connection((one.address.host, one.address.port)) as deaf:
             deaf.sendall(encode(hello(2)))
             await one.until(lambda: one.count(PeerConnected) == 2)
             connection = one.newest
+            unsent_bytes_max = 0
             while PeerDisconnected(ServerId(2), connection) not in one.events:
-                one.peers.send(connection, ack(1))
-                one.peers.send(connection, ack(2))
+                unsent_bytes_max = max(unsent_bytes_max, one.peers.unsent_bytes)
+                one.peers.send(connection, forward)
                 one.round()
-                if one.peers.unsent_bytes == 0:
-                    for _ in range(10_000):
-                        one.peers.send(connection, ack(3))
+        assert SEND_BUFFER_BYTES_MAX - 2 * MIB < unsent_bytes_max <= SEND_BUFFER_BYTES_MAX
         assert "takes too little" in caplog.text
 
 

@@ -44,8 +44,8 @@ class Worker(Generic[Job]):
         self._wakeup = wakeup
         self._submitted = self._done = 0
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._thread.start()
+        self._own_thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._own_thread.start()
 
     @property
     def idle(self) -> bool:
@@ -68,8 +68,8 @@ class Worker(Generic[Job]):
     def close(self, timeout_ms: int) -> bool:
         """Do what was submitted, then end. False if it takes longer than `timeout_ms`."""
         self._jobs.put(None)
-        self._thread.join(timeout_ms / 1_000)
-        return not self._thread.is_alive()
+        self._own_thread.join(timeout_ms / 1_000)
+        return not self._own_thread.is_alive()
 
     def _run(self) -> None:
         jobs = self._jobs
