@@ -259,6 +259,11 @@ def replies_and_events() -> SearchStrategy[Reply | WatchEvent]:
 
 
 @pytest.fixture(scope="session")
+def stats() -> SearchStrategy[Stat]:
+    return STAT
+
+
+@pytest.fixture(scope="session")
 def images() -> SearchStrategy[Image]:
     return IMAGE
 

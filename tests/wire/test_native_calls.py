@@ -79,6 +79,44 @@ def test_calls_need_not_wait_for_the_greeting() -> None:
     assert server.greeting() != b""
 
 
+INTS = st.integers(-(2**63), 2**64 - 1) | st.integers(-3, 9)
+PATHS = st.text(max_size=12) | st.just("/a")
+DATA = st.binary(max_size=50) | st.none()
+ODD = INTS | PATHS | DATA | st.booleans() | st.floats(allow_nan=False) | st.just(())
+FREQUENT = st.one_of(
+    st.tuples(st.sampled_from((3, 4)), PATHS, st.booleans()),
+    st.tuples(st.just(5), PATHS, DATA, INTS),
+    st.tuples(st.just(15), PATHS, DATA, st.none() | st.just(((31, "world", "anyone"),)), INTS, INTS),
+)
+
+
+@given(
+    st.lists(st.tuples(INTS, INTS, FREQUENT), min_size=1, max_size=3),
+    st.lists(st.tuples(st.integers(0, 200), st.integers(0, 255) | ODD), max_size=3),
+)
+def test_the_calls_that_are_read_by_hand_are_what_they_are_if_read_otherwise(
+    frames: list[tuple[int, int, tuple[object, ...]]], changes: list[tuple[int, object]]
+) -> None:
+    """In one piece they are read by hand; but not if their first byte comes by itself."""
+    arrays = [[xid, level, *operation] for xid, level, operation in frames]
+    for at, value in changes[1:]:
+        array = arrays[at % len(arrays)]
+        array[at % len(array)] = value
+    received = bytearray(b"".join(map(pack, arrays)))
+    for at, value in changes[:1]:
+        received[at % len(received)] = value if type(value) is int and 0 <= value < 256 else 0
+    limits = Limits(path_length_max=8, data_bytes_max=40, frame_bytes_max=64)
+
+    def heard(*pieces: bytes) -> list[Call] | type[ProtocolError]:
+        _, server = connected(limits)
+        try:
+            return [call for piece in pieces for call in server.receive(piece)]
+        except ProtocolError:
+            return ProtocolError
+
+    assert heard(bytes(received)) == heard(bytes(received[:1]), bytes(received[1:]))
+
+
 # ---- refusals
 
 

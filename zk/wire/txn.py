@@ -21,7 +21,6 @@ from zk.model.requests import (
     AttachSession,
     Authenticate,
     Create,
-    CreateMode,
     ExpireSession,
     NameMembers,
     OpenSession,
@@ -30,7 +29,8 @@ from zk.model.requests import (
     Txn,
     Write,
 )
-from zk.wire.native.operations import ENCODERS, INT32_MAX, INT32_MIN, Fields, Op, OperationDecoder
+from zk.wire.native.frequent import read_create, read_set_data
+from zk.wire.native.operations import ENCODERS, Fields, Op, OperationDecoder
 from zk.wire.packing import MALFORMED, pack, unpack
 from zk.wire.scalars import NIL, ScalarReader, write_binary, write_int, write_text
 
@@ -94,7 +94,6 @@ def _decode_any(payload: bytes) -> Txn:
 
 _SET_DATA_ARRAY = 0x99  # of nine fields
 _CREATE_ARRAY = 0x9B  # of eleven
-_MODES = list(CreateMode)
 
 
 def _encode_set_data(txn: Txn, request: SetData) -> bytes:
@@ -142,23 +141,9 @@ def _decode_usual(payload: bytes) -> Txn | None:
     n, xid, floor = reader.read_int(), reader.read_int(), reader.read_int()
     if not reader.skip(op):
         return None
-    path = reader.read_text()
-    data = NO_DATA if reader.skip(NIL) else reader.read_binary()
-    request: SetData | Create
-    if op == Op.SET_DATA:
-        version = reader.read_int()
-        if not INT32_MIN <= version <= INT32_MAX:
-            return None
-        request = SetData(path, data, version)
-    else:
-        if not reader.skip(NIL):
-            return None
-        mode, ttl_ms = reader.read_int(), reader.read_int()
-        if not 0 <= mode < len(_MODES):
-            return None
-        request = Create(path, data, OPEN_ACL, _MODES[mode], ttl_ms)
+    request = read_set_data(reader) if op == Op.SET_DATA else read_create(reader)
     time_ms = read_i64_be(payload, 0)
-    if time_ms < 0 or reader.at != len(payload):
+    if request is None or time_ms < 0 or reader.at != len(payload):
         return None
     # The calls of SessionId and Zxid, which type checkers ask for, are as dear as all else here.
     return Txn(time_ms, session_id, generation, n, xid, floor, request)  # type: ignore[arg-type]

@@ -16,6 +16,7 @@ from zk.model.replies import Reply
 from zk.model.requests import Call, Malformed
 from zk.wire.face import Face
 from zk.wire.framing import Frame, FrameReader, ProtocolError
+from zk.wire.native.frequent import LINEARIZABLE, CallReader
 from zk.wire.native.handshake import (
     FEATURES,
     MAGIC,
@@ -34,13 +35,11 @@ from zk.wire.native.operations import WRITES, OperationDecoder, operation_fields
 from zk.wire.native.replies import FAREWELL_XID, decode_item, encode_farewell, encode_items, reply_bytes_max
 from zk.wire.packing import pack
 
-LINEARIZABLE = -1
-"""The level of a read that must be linearizable; 0 is the session's own order, above that: at least this zxid."""
-
 REPLY_BYTES_MAX = 64 * 1024 * 1024
 """What a client takes from a server at most, whatever limits the server announces."""
 
 _operation_decoder = lru_cache(maxsize=8)(OperationDecoder)  # one for all connections with the same limits
+_call_reader = lru_cache(maxsize=8)(CallReader)
 
 
 class ServerConnection(Face):
@@ -58,6 +57,7 @@ class ServerConnection(Face):
         self._reply_bytes_max = reply_bytes_max(limits)
         self._operations = _operation_decoder(limits)
         self._reader = FrameReader(limits.frame_bytes_max)
+        self._frequent = _call_reader(limits.path_length_max, limits.data_bytes_max, limits.frame_bytes_max)
         self._magic = MAGIC  # what of it has not arrived yet
         self._greeting = b""
 
@@ -73,20 +73,26 @@ class ServerConnection(Face):
 
     def receive(self, data: bytes) -> list[Call]:
         """Take in what came from the client. Raises ProtocolError: send its farewell, then close."""
+        calls: list[Call] = []
         if self._magic:
             self._magic, data = _strip_magic(self._magic, data)
+        elif self.client is not None and self._reader.buffered_bytes == 0:
+            end = self._frequent.read(data, calls)
+            if end == len(data):
+                return calls
+            data = data[end:]
         try:
             frames = self._reader.feed(data)
             if self.client is None and frames:
                 self._greet(frames.pop(0))
-            return self._calls(frames)
+            self._add_calls(frames, calls)
         except ProtocolError as error:
             raise self._end(MarshallingError("", error.reason)) from error
         except APIError as refusal:
             raise self._end(refusal) from refusal
+        return calls
 
-    def _calls(self, frames: Sequence[Frame]) -> list[Call]:
-        calls = []
+    def _add_calls(self, frames: Sequence[Frame], calls: list[Call]) -> None:
         for frame in frames:
             if len(frame) < 3:
                 raise MarshallingError("", "a call must be [xid, level, operation, field, …]")
@@ -109,7 +115,6 @@ class ServerConnection(Face):
                     calls.append(Call(xid, request, 0, Zxid(level)))
             except APIError as error:
                 calls.append(Call(xid, Malformed(error.without_traceback())))
-        return calls
 
     def greeting(self) -> bytes:
         """What the handshake has to say to the client now; empty before its hello, and once it was given out."""

@@ -5,8 +5,9 @@ Encoding is a server's hot path; decoding is the client's, and the snapshot's (i
 """
 
 from collections.abc import Callable, Sequence
-from struct import Struct
 from typing import Any, Final
+
+from librt.strings import BytesWriter, write_i64_be
 
 from zk.model.acl import OPEN_ACL, Acl, Identity
 from zk.model.errors import APIError, BadArgumentsError, error_from_code
@@ -39,6 +40,8 @@ from zk.model.znode import Znode
 from zk.wire.framing import Frame
 from zk.wire.native.operations import Fields, acl_fields
 from zk.wire.packing import pack
+from zk.wire.scalars import write_array, write_int, write_text
+from zk.wire.unsigned import write_u64
 
 EVENT_XID = -1
 FAREWELL_XID = -2
@@ -73,16 +76,12 @@ def reply_bytes_max(limits: Limits) -> int:
 
 # ---- encoding
 
-# array of 5, int64 xid, uint64 zxid: followed by a tail. array of 3 or 4, int64 xid, uint64 zxid, kind.
-_head_of_data = Struct(">HqBQ").pack
-_head_and_kind = Struct(">HqBQB").pack
-
 _last_event: tuple[WatchEvent | None, bytes] = (None, b"")  # one event goes out on many connections in a row
 
 
 def encode_items(items: list[Reply | WatchEvent], bytes_max: int) -> bytes:
     """The answers and events, one behind the other. An answer longer than `bytes_max` is replaced by a refusal."""
-    pieces: list[bytes] = []
+    out = BytesWriter()
     for item in items:
         if isinstance(item, Reply):
             body = item.body
@@ -90,20 +89,51 @@ def encode_items(items: list[Reply | WatchEvent], bytes_max: int) -> bytes:
                 tail = body.tail
                 if tail is None:
                     tail = body.tail = pack(Kind.DATA) + pack(body.data) + pack(body.stat.figures)
-                pieces.append(_head_of_data(0x95D3, item.xid, 0xCF, item.zxid))
-                pieces.append(tail)
+                _write_head(out, 5, item.xid, item.zxid)
+                out.write(tail)
             elif isinstance(body, StatReply):
-                pieces.append(_head_and_kind(0x94D3, item.xid, 0xCF, item.zxid, Kind.STAT))
-                pieces.append(pack(body.stat.figures))
+                _write_head(out, 4, item.xid, item.zxid)
+                out.append(Kind.STAT)
+                _write_stat(out, body.stat)
             elif isinstance(body, Done):
-                pieces.append(_head_and_kind(0x93D3, item.xid, 0xCF, item.zxid, Kind.DONE))
+                _write_head(out, 3, item.xid, item.zxid)
+                out.append(Kind.DONE)
             elif isinstance(body, Created):
-                pieces.append(pack((item.xid, item.zxid, Kind.CREATED, body.path, body.stat.figures)))
+                write_array(out, 5)
+                write_int(out, item.xid)
+                write_int(out, item.zxid)
+                out.append(Kind.CREATED)
+                write_text(out, body.path)
+                _write_stat(out, body.stat)
             else:
-                pieces.append(_encode_reply(item.xid, item.zxid, body, bytes_max))
+                out.write(_encode_reply(item.xid, item.zxid, body, bytes_max))
         else:
-            pieces.append(_encode_event(item))
-    return b"".join(pieces)
+            out.write(encode_event(item))
+    return out.getvalue()
+
+
+def _write_head(out: BytesWriter, fields: int, xid: int, zxid: int) -> None:
+    """An array of so many fields, with its first two: an int64 and a uint64."""
+    write_array(out, fields)
+    out.append(0xD3)
+    write_i64_be(out, xid)
+    out.append(0xCF)
+    write_u64(out, zxid)
+
+
+def _write_stat(out: BytesWriter, stat: Stat) -> None:
+    write_array(out, 11)
+    write_int(out, stat.czxid)
+    write_int(out, stat.mzxid)
+    write_int(out, stat.ctime)
+    write_int(out, stat.mtime)
+    write_int(out, stat.version)
+    write_int(out, stat.cversion)
+    write_int(out, stat.aversion)
+    write_int(out, stat.ephemeral_owner)
+    write_int(out, stat.data_length)
+    write_int(out, stat.num_children)
+    write_int(out, stat.pzxid)
 
 
 def _encode_reply(xid: int, zxid: Zxid, body: Body | APIError, bytes_max: int) -> bytes:
@@ -114,7 +144,7 @@ def _encode_reply(xid: int, zxid: Zxid, body: Body | APIError, bytes_max: int) -
     return encoded
 
 
-def _encode_event(event: WatchEvent) -> bytes:
+def encode_event(event: WatchEvent) -> bytes:
     global _last_event
     last, encoded = _last_event
     if last is not event:
