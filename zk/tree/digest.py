@@ -7,8 +7,8 @@ trust each other.
 
 from collections.abc import Iterable, Mapping
 
+import xxhash
 from librt.strings import BytesWriter, read_i64_be, write_i32_be, write_i64_be
-from xxhash import xxh3_64_digest
 
 from zk.model.acl import OPEN_ACL, Acl
 from zk.model.data import NO_DATA
@@ -20,11 +20,12 @@ from zk.model.znode import Znode
 _MODULO = (1 << 60) - 1
 """A sum of two such numbers is still one that compiled code need not put into an object."""
 
+_xxh3 = xxhash.xxh3_64_digest  # dear to look up
 _NULL = -1  # in place of the length of data that is null
 
 
 def _hash(message: BytesWriter) -> int:
-    return read_i64_be(xxh3_64_digest(message.getvalue()), 0) & _MODULO
+    return read_i64_be(_xxh3(message.getvalue()), 0) & _MODULO
 
 
 def znode_hash(path: str, znode: Znode) -> int:
@@ -35,6 +36,7 @@ def znode_hash(path: str, znode: Znode) -> int:
     size = len(data)
     if not size and data is NO_DATA:
         size = _NULL
+    mode: int = znode.mode  # as a number, which compiled code can write by itself
     message = BytesWriter()
     write_i32_be(message, len(name))
     write_i32_be(message, len(acl))
@@ -49,7 +51,7 @@ def znode_hash(path: str, znode: Znode) -> int:
     write_i64_be(message, znode.aversion)
     write_i64_be(message, znode.owner)
     write_i64_be(message, znode.num_children)
-    write_i64_be(message, znode.mode)
+    write_i64_be(message, mode)
     write_i64_be(message, znode.ttl_ms)
     message.write(name)
     message.write(acl)
