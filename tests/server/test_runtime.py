@@ -1,5 +1,6 @@
 """The runtime with a whole replica over a simulated disk: it serves, stops, and ends when it must."""
 
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from random import Random, SystemRandom
@@ -11,17 +12,18 @@ from zk.broadcast.engine import Role, RoleChanged
 from zk.broadcast.zab import ZabConfig
 from zk.model.errors import ThrottledError
 from zk.model.limits import DEFAULT_LIMITS
-from zk.model.record import ServerId, SessionId
+from zk.model.record import ConnectionId, ServerId, SessionId
 from zk.model.replies import ConnectReply, Created, Reply
 from zk.model.requests import Call, Connect, Create
 from zk.replica.config import ReplicaConfig
-from zk.replica.events import DiskSpace
+from zk.replica.events import ClientConnected, ClientReceived, DiskSpace
 from zk.replica.replica import Replica
 from zk.server.config import Address
 from zk.server.listener import listen
 from zk.server.logthread import LogThread, SnapshotThread
+from zk.server.poller import READ, Poller, Source
 from zk.server.polling import open_poller
-from zk.server.runtime import Runtime, monotonic_ms, wall_ms
+from zk.server.runtime import POLLS_PER_ROUND, Runtime, monotonic_ms, wall_ms
 from zk.server.wakeup import Wakeup
 from zk.sim.disk import Disk
 from zk.storage.errors import LogFailure
@@ -37,8 +39,9 @@ ALONE = frozenset({ServerId(1)})
 class Alone:
     """A server alone, over a simulated disk and real sockets."""
 
-    def __init__(self, runtime: Runtime, address: Address) -> None:
+    def __init__(self, runtime: Runtime, poller: Poller, address: Address) -> None:
         self.runtime = runtime
+        self.poller = poller
         self.address = address
         self.ended: BaseException | None = None
 
@@ -62,7 +65,7 @@ async def alone(disk: Disk, epoll: bool) -> AsyncIterator[Alone]:
         runtime = Runtime(replica, log, snapshots, poller, wakeup, DEFAULT_LIMITS, hello, roles.append)
         listening = listen(Address("127.0.0.1", 0))
         runtime.clients.listen(listening)
-        server = Alone(runtime, Address("127.0.0.1", listening.getsockname()[1]))
+        server = Alone(runtime, poller, Address("127.0.0.1", listening.getsockname()[1]))
         nursery.start_soon(server.run)
         try:
             with trio.fail_after(5):
@@ -135,3 +138,38 @@ async def test_while_the_disk_is_low_writes_are_refused_and_then_taken_again() -
         server.runtime.post(DiskSpace(False))
         await server.runtime.until(lambda: True)
         assert isinstance(await client.ask(Create("/a", b"")), Created)
+
+
+class Callers(Source):
+    """A socket that is always ready to be read; each time, another client asks for a session, or nobody does."""
+
+    def __init__(self, runtime: Runtime, connected: socket.socket, asking: bool) -> None:
+        self.times = 0
+        self._runtime = runtime
+        self._socket = connected
+        self._asking = asking
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def on_ready(self, ready: int) -> None:
+        self.times += 1
+        if self._asking:
+            connection = ConnectionId(1_000 + self.times)
+            self._runtime.step(ClientConnected(connection, ()))
+            self._runtime.step(ClientReceived(connection, [Call(1, Connect(SessionId(0), b"", 10_000))]))
+
+
+@pytest.mark.parametrize(("asking", "times"), [(True, POLLS_PER_ROUND), (False, 1)])
+async def test_writes_that_come_while_others_are_read_are_synced_with_them_up_to_a_limit(
+    asking: bool, times: int
+) -> None:
+    async with alone(Disk(Random(1)), True) as server:
+        here, there = socket.socketpair()
+        with here, there:
+            there.send(b"x")  # is never read
+            callers = Callers(server.runtime, here, asking)
+            server.poller.register(callers, READ)
+            assert server.runtime.round(0)
+            assert callers.times == times
+            server.poller.unregister(callers)

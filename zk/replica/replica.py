@@ -147,6 +147,11 @@ class Replica:
         """Whether more writes wait for the leader than is good: the caller should leave clients unread for a while."""
         return len(self._outbox) > self._config.limits.outstanding_requests_max
 
+    @property
+    def gathering(self) -> bool:
+        """Whether there are writes that wait for Flush: the more they are by then, the less each of them costs."""
+        return len(self._outbox) > 0
+
     def status(self) -> StatusReply:
         return StatusReply(
             server_id=self._config.zab.server_id,

@@ -37,6 +37,7 @@ from zk.wire.peer import Hello
 logger = logging.getLogger(__name__)
 
 ROUNDS_PER_WAKEUP = 32
+POLLS_PER_ROUND = 4  # as long as there are writes that will be synced together, and more comes
 PATIENCE_MS = 1
 TICK_MS = 20
 
@@ -146,31 +147,55 @@ class Runtime(Source):
     def round(self, patience_ms: int) -> bool:
         """Do what can be done now, or from when on something can be; False if that is not within `patience_ms`."""
         busy = self._busy
+        if busy:
+            self._read_clock()
+            if self._took_durable():
+                self._send()  # at once: those who wait for it go on, while this server reads
         ready = self._poller.poll(0 if busy else patience_ms)
         if not (ready or busy):
             return False
-        self.now_ms = self.clients.now_ms = self.peers.now_ms = self._monotonic_ms()
+        self._read_clock()
         self.clients.begin_round()
-        for source, bits in ready:
-            source.on_ready(bits)
+        self._serve(ready)
+        for _ in range(POLLS_PER_ROUND - 1):
+            if not (ready and self._replica.gathering):
+                break
+            ready = self._poller.poll()  # a sync costs as much as many writes: the more of them it is for, the better
+            self._serve(ready)
         if self.now_ms >= self._next_tick_ms:
             self._tick()  # after what was heard: whoever spoke while this process did not run was not silent
-        durable_lsn = self._log.durable_lsn
-        if durable_lsn != self._durable_lsn:
-            self._durable_lsn = durable_lsn
-            self.step(Durable(durable_lsn))
+        self._took_durable()
         while self._snapshots.stored:
             self.step(SnapshotStored(self._snapshots.stored.popleft()))
         while self._posted:
             self.step(self._posted.popleft())
         self.step(_FLUSH)
-        self._check_disk()
-        self.peers.flush()
-        self.clients.flush()
+        self._send()
         self._log.flush()  # last: the other servers write meanwhile
         if self._conditions:
             self._check_conditions()
         return True
+
+    def _read_clock(self) -> None:
+        self.now_ms = self.clients.now_ms = self.peers.now_ms = self._monotonic_ms()
+
+    def _serve(self, ready: list[tuple[Source, int]]) -> None:
+        for source, bits in ready:
+            source.on_ready(bits)
+
+    def _took_durable(self) -> bool:
+        """Tell the replica what has become durable, if anything has."""
+        durable_lsn = self._log.durable_lsn
+        if durable_lsn == self._durable_lsn:
+            return False
+        self._durable_lsn = durable_lsn
+        self.step(Durable(durable_lsn))
+        return True
+
+    def _send(self) -> None:
+        self._check_disk()
+        self.peers.flush()
+        self.clients.flush()
 
     def step(self, event: Event) -> None:
         """Feed `event` to the replica and perform what it says, in order. What is to be sent is only gathered here."""
