@@ -560,6 +560,36 @@ def test_random_records_are_requests_or_refusals_or_the_end_of_the_connection(op
 
 
 @given(st.data())
+def test_a_request_ends_where_its_frame_ends_whatever_follows(data: st.DataObject) -> None:
+    whole = data.draw(st.sampled_from(CONVERSATION[1:]))
+    cut = bytearray(whole[: data.draw(st.integers(12, len(whole)))])
+    cut[:4] = int32(len(cut) - 4)
+    heard: list[list[Call] | str] = []
+    for received in (bytes(cut), bytes(cut) + whole):
+        try:
+            heard.append(attached().receive(received)[:1])
+        except ProtocolError as error:
+            heard.append(error.reason)
+    assert heard[0] == heard[1]
+
+
+@given(st.lists(st.integers(-5, 5), max_size=30))
+def test_each_answer_has_the_xid_of_its_call_however_many_wait(steps: list[int]) -> None:
+    """A step above 0 asks so often, one below 0 is so many answers."""
+    connection = attached()
+    waiting: list[int] = []
+    xid = 100
+    for step in steps:
+        for _ in range(step):
+            xid += 1
+            connection.receive(request(xid, 3, READ))
+            waiting.append(xid)
+        now, waiting = waiting[: max(-step, 0)], waiting[max(-step, 0) :]
+        answers: list[Reply | WatchEvent] = [Reply(0, ZXID, StatReply(STAT)) for _ in now]
+        assert connection.send(answers) == b"".join(answer(STAT_BYTES, xid=each) for each in now)
+
+
+@given(st.data())
 def test_requests_with_a_byte_changed_are_requests_or_refusals_or_the_end(data: st.DataObject) -> None:
     whole = bytearray(data.draw(st.sampled_from(CONVERSATION[1:])))
     whole[data.draw(st.integers(4, len(whole) - 1))] = data.draw(st.integers(0, 255))

@@ -14,7 +14,8 @@ from zk.server.testing import start_server
 from zk.wire import txn as txn_codec
 from zk.wire.zookeeper.jute import Reader, buffer_bytes, int32_bytes, int64_bytes, text_bytes, vector_bytes
 from zk.wire.zookeeper.numbers import OpCode
-from zk.wire.zookeeper.requests import RequestDecoder, Unanswered
+from zk.wire.zookeeper.requests import RequestDecoder
+from zk.wire.zookeeper.unanswered import Unanswered
 
 INT32 = st.integers(-(2**31), 2**31 - 1).map(int32_bytes)
 INT64 = st.integers(-(2**63), 2**63 - 1).map(int64_bytes)

@@ -1,8 +1,8 @@
 """ZooKeeper's protocol without I/O, from the server's side: received bytes go in, calls come out, and the other way
 round.
 
-Owns the state of one connection's framing, and which of its calls have no answer yet. Answers come in the order of the
-calls, so the xids stay here, and the service never sees them. Read requests.py and replies.py for what the bytes mean.
+Owns the state of one connection's framing; which of its calls have no answer yet stands in unanswered.py. Read
+requests.py and replies.py for what the bytes mean.
 """
 
 from functools import lru_cache
@@ -18,7 +18,8 @@ from zk.wire.framing import ProtocolError
 from zk.wire.zookeeper.jute import Reader
 from zk.wire.zookeeper.numbers import CONNECT_REQUEST_BYTES_MIN
 from zk.wire.zookeeper.replies import event_bytes
-from zk.wire.zookeeper.requests import RequestDecoder, Unanswered, connect
+from zk.wire.zookeeper.requests import RequestDecoder, connect
+from zk.wire.zookeeper.unanswered import Unanswered
 
 CONNECT_REQUEST_BYTES_MAX = 0xFFFF
 """So that a connect request can be told from everything else that a connection may begin with."""

@@ -8,8 +8,6 @@ has, are ZooKeeper's own, as its server 3.8 gave them to these bytes.
 from collections.abc import Container, Iterator
 from functools import partial
 
-from librt.strings import BytesWriter
-
 from zk.model.acl import OPEN_ACL, Acl
 from zk.model.errors import (
     APIError,
@@ -22,7 +20,6 @@ from zk.model.errors import (
 from zk.model.events import WatcherType, WatchMode
 from zk.model.limits import Limits
 from zk.model.record import SessionId, Zxid
-from zk.model.replies import Reply
 from zk.model.requests import (
     AddAuth,
     AddWatch,
@@ -59,6 +56,7 @@ from zk.wire.zookeeper import replies
 from zk.wire.zookeeper.jute import Reader, int32_bytes, text_bytes, vector_bytes
 from zk.wire.zookeeper.numbers import SECRET_BYTES, OpCode
 from zk.wire.zookeeper.replies import ENCODERS, Encoder
+from zk.wire.zookeeper.unanswered import Unanswered
 
 CREDENTIAL_BYTES_MAX = 4096
 CACHED_BYTES_MAX = 252  # of a record
@@ -83,44 +81,6 @@ _WRITES_IN_MULTI = frozenset(
 _READS_IN_MULTI = frozenset({OpCode.GET_DATA, OpCode.GET_CHILDREN})
 _OPEN_ACL = vector_bytes([int32_bytes(31) + text_bytes("world") + text_bytes("anyone")])  # what nearly all clients send
 _ACL_ENTRY_BYTES_MIN = 12
-
-
-class Unanswered:
-    """The calls of one connection that have no answer yet: their xids, and how each is to be answered, oldest first.
-
-    Two lists as rings, which grow to the number of calls that were ever without an answer at once. So nothing is built
-    and freed for a call, as a queue would.
-    """
-
-    def __init__(self) -> None:
-        self._xids = [0]
-        self._encoders = [replies.REFUSAL]
-        self._oldest = 0
-        self._count = 0
-
-    def add(self, xid: int, encoder: Encoder) -> None:
-        if self._count == len(self._xids):
-            self._grow()
-        at = self._oldest + self._count
-        if at >= len(self._xids):
-            at -= len(self._xids)
-        self._xids[at] = xid
-        self._encoders[at] = encoder
-        self._count += 1
-
-    def answer(self, out: BytesWriter, reply: Reply) -> None:
-        """Write the answer to the oldest one."""
-        assert self._count > 0, f"an answer nobody asked for: {reply!r}"
-        at = self._oldest
-        self._oldest = at + 1 if at + 1 < len(self._xids) else 0
-        self._count -= 1
-        self._encoders[at].write(out, self._xids[at], reply.zxid, reply.body)
-
-    def _grow(self) -> None:
-        oldest = self._oldest
-        self._xids = 2 * (self._xids[oldest:] + self._xids[:oldest])
-        self._encoders = 2 * (self._encoders[oldest:] + self._encoders[:oldest])
-        self._oldest = 0
 
 
 def connect(record: bytes, unanswered: Unanswered) -> Call:
