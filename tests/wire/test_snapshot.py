@@ -3,7 +3,7 @@
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
@@ -19,6 +19,9 @@ from zk.wire.packing import pack, unpack
 from zk.wire.snapshot import CHUNK_BYTES, SnapshotError, chunks, load
 
 OWN_ACL = (Acl(31, "digest", "u:h"),)
+
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""For images, which take long to make up on a machine that is busy."""
 
 
 def znode(number: int, data: bytes = b"x") -> Znode:
@@ -46,6 +49,7 @@ def image(count: int, sessions: int = 2) -> Image:
     return Image(Zxid(9 << 32), 0, znodes, {SessionId(n): session(n) for n in range(sessions)}, 2**59 + 1)
 
 
+@patient
 @given(st.data(), st.integers(1, 5))
 def test_every_state_comes_back_as_it_was(images: SearchStrategy[Image], data: st.DataObject, size: int) -> None:
     state = data.draw(images)
@@ -156,6 +160,7 @@ def test_a_damaged_chunk_is_named(chunk: bytes) -> None:
         load([made[0], chunk])
 
 
+@patient
 @given(st.data())
 def test_damage_gives_an_image_or_a_snapshot_error(images: SearchStrategy[Image], data: st.DataObject) -> None:
     made = list(chunks(data.draw(images), 3))
