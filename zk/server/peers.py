@@ -216,7 +216,8 @@ class PeerLink(Source):
         self.peer: ServerId | None = None
         self.disk_uuid = ""
         self.hello_until_ms = peers.now_ms + HELLO_TIMEOUT_MS
-        self.closed = trio.Event()
+        self.dropped = False
+        self.closed = trio.Event()  # set at the same time, for whoever waits for it
         self._peers = peers
         self._stream = stream
         self._expected = expected  # whom we dialled
@@ -232,13 +233,13 @@ class PeerLink(Source):
         return self._stream.unsent_bytes
 
     def on_ready(self, ready: int) -> None:
-        if ready & READ and not self.closed.is_set():
+        if ready & READ and not self.dropped:
             data = self._stream.receive()
             if data == b"":
                 self.drop("the other side has closed it")
             elif data is not None:
                 self._decode(data)
-        if ready & WRITE and not self.closed.is_set():
+        if ready & WRITE and not self.dropped:
             self.flush()
 
     def _decode(self, data: bytes) -> None:
@@ -248,7 +249,7 @@ class PeerLink(Source):
             self.drop(f"does not speak our protocol: {error.reason}")
             return
         for message in messages:
-            if self.closed.is_set():
+            if self.dropped:
                 return
             if self.peer is not None and not isinstance(message, Hello):
                 self._peers.step(PeerReceived(self.peer, self.id, message))
@@ -294,7 +295,7 @@ class PeerLink(Source):
 
     def flush(self) -> None:
         self._to_flush = False
-        if self.closed.is_set():
+        if self.dropped:
             return
         stream = self._stream
         stream.flush()
@@ -308,7 +309,8 @@ class PeerLink(Source):
 
     def drop(self, reason: str) -> None:
         """End the connection at once."""
-        if not self.closed.is_set():
+        if not self.dropped:
+            self.dropped = True
             self.closed.set()
             self._peers.poller.unregister(self)
             self._stream.close()

@@ -2,7 +2,6 @@
 
 import os
 import socket
-from contextlib import suppress
 
 
 class Wakeup:
@@ -23,18 +22,22 @@ class Wakeup:
 
     def set(self) -> None:
         """Safe from every thread; several times before a `clear` counts as once."""
-        with suppress(BlockingIOError):  # full: it is set already
+        try:
             if self._pair is None:
                 os.eventfd_write(self._event, 1)
             else:
                 self._pair[1].send(b"\0")
+        except BlockingIOError:
+            return  # full: it is set already
 
     def clear(self) -> None:
-        with suppress(BlockingIOError):
+        try:
             if self._pair is None:
                 os.eventfd_read(self._event)
             else:
                 self._pair[0].recv(65_536)
+        except BlockingIOError:
+            return  # it was not set
 
     def close(self) -> None:
         if self._pair is None:

@@ -2,9 +2,14 @@
 else goes through packing.py; what is written here is byte for byte the same.
 """
 
+from typing import TYPE_CHECKING
+
 from librt.strings import BytesWriter, read_i16_be, read_i32_be, read_i64_be, write_i16_be, write_i32_be
 
 from zk.wire.unsigned import read_u16, read_u32, write_u16, write_u32, write_u64
+
+if TYPE_CHECKING:
+    from mypy_extensions import i64  # an int, which compiled code keeps in a machine word
 
 NIL = 0xC0
 
@@ -89,7 +94,9 @@ class ScalarReader:
 
     __slots__ = ("at", "data")
 
-    def __init__(self, data: bytes, at: int) -> None:
+    at: "i64"
+
+    def __init__(self, data: bytes, at: "i64") -> None:
         self.data = data
         self.at = at
 
@@ -149,14 +156,14 @@ class ScalarReader:
             return read_u32(data, at + 1)
         raise ValueError("not an array")
 
-    def skip(self, first: int) -> bool:
+    def skip(self, first: "i64") -> bool:
         """Whether a value begins here with the byte `first`; then what follows that byte is the next to be read."""
         found = self.data[self.at] == first
         if found:
             self.at += 1
         return found
 
-    def _read_size(self, shortest: int) -> int:
+    def _read_size(self, shortest: "i64") -> "i64":
         data, at = self.data, self.at
         kind = data[at] - shortest
         if kind == 0:
@@ -170,7 +177,7 @@ class ScalarReader:
             return read_u32(data, at + 1)
         raise ValueError("not a value of the kind that is asked for")
 
-    def _read(self, size: int) -> bytes:
+    def _read(self, size: "i64") -> bytes:
         begin = self.at
         end = begin + size
         if end > len(self.data):
