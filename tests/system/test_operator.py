@@ -103,6 +103,12 @@ def test_a_wiped_server_is_taken_in_again_and_then_counts(tmp_path: Path) -> Non
         assert found(str(wiped.address)) == names
 
 
+def start_listening(server: ServerProcess) -> None:
+    begin = len(server.lines)
+    server.start()
+    server.wait_for_line("listens on", since=begin)
+
+
 def test_a_wiped_majority_founds_no_new_ensemble(tmp_path: Path) -> None:
     with start_ensemble(tmp_path) as ensemble:
         create(ensemble.hosts, "before", 5)
@@ -110,10 +116,10 @@ def test_a_wiped_majority_founds_no_new_ensemble(tmp_path: Path) -> None:
         *wiped, survivor = ensemble.servers
         for server in wiped:
             shutil.rmtree(server.data)
-            server.start()
+            start_listening(server)
         with pytest.raises(TimeoutError, match="is looking"):
             wiped[0].wait_until_serving(timeout_s=2)
-        survivor.start()
+        start_listening(survivor)
         with pytest.raises(TimeoutError):
             survivor.wait_until_serving(timeout_s=1)
         assert {server.status().leader for server in ensemble.servers} == {0}
