@@ -135,7 +135,7 @@ class World:
         return [call.request for call in self.received()]
 
     def reply(self, *items: Reply | WatchEvent) -> None:
-        self.machine.received(self.now_ms, self.connection.send(items))
+        self.machine.received(self.now_ms, self.connection.send(list(items)))
         self.perform()
 
     def answer(self, calls: list[Call], zxid: int = 5, body: Body | APIError = DONE) -> None:
