@@ -153,7 +153,7 @@ def test_a_lock_excludes_and_its_tokens_grow(open_client: Callable[[], ZooKeeper
 
 def test_a_lock_that_is_not_granted_in_time_raises(zk: ZooKeeper, open_client: Callable[[], ZooKeeper]) -> None:
     with zk.Lock("/lock", identifier="the first"):
-        late = open_client().Lock("/lock", timeout=0.05)
+        late = open_client().Lock("/lock", timeout=0.5)
         with pytest.raises(OperationTimeoutError), late:
             raise AssertionError("it was not granted")
         assert late.contenders() == ("the first",)

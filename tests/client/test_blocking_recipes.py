@@ -44,7 +44,7 @@ def test_a_queue_is_a_sized_iterable(zk: ZooKeeper) -> None:
     items = iter(queue)
     assert (len(queue), next(items), next(items), queue.get(), queue.poll()) == (3, b"a", b"b", b"c", None)
     with pytest.raises(OperationTimeoutError, match="no item"):
-        queue.get(timeout=0.05)
+        queue.get(timeout=0.5)
     urgent = zk.PriorityQueue("/urgent")
     urgent.put("later")
     urgent.put("now", 1)
@@ -77,7 +77,7 @@ def test_the_block_of_a_task_acknowledges_or_gives_back(zk: ZooKeeper) -> None:
     for _ in range(2):
         queue.claim().nack()
     with pytest.raises(OperationTimeoutError):
-        queue.claim(timeout=0.05)
+        queue.claim(timeout=0.5)
     assert queue.dead_letters().get() == b"b"
 
 
@@ -105,7 +105,7 @@ def test_barriers_block_threads(zk: ZooKeeper, open_client: Callable[[], ZooKeep
     with ThreadPoolExecutor(1) as threads:
         threads.submit(open_client().Barrier("/barrier").wait).add_done_callback(lambda _: passed.set())
         with pytest.raises(OperationTimeoutError, match="not removed"):
-            barrier.wait(timeout=0.05)
+            barrier.wait(timeout=0.5)
         assert not passed.is_set()
         assert barrier.remove() is True
         assert passed.wait(10)

@@ -77,7 +77,7 @@ async def test_too_few_wait_in_vain_and_leave_nothing(connect: Connect) -> None:
     async with connect() as zk:
         await zk.ensure_path("/")
         with pytest.raises(OperationTimeoutError, match="not enough have entered"):
-            await DoubleBarrier(zk, PATH, 2).enter(timeout=0.1)
+            await DoubleBarrier(zk, PATH, 2).enter(timeout=0.5)
         assert (await names(zk), zk.statistics().watches) == ((), 0)
 
 
@@ -92,7 +92,7 @@ async def test_an_entry_cancelled_at_any_moment_leaves_nothing_and_counts_for_no
                 tasks.cancel_scope.cancel()
             assert await names(zk) == ()
         with pytest.raises(OperationTimeoutError):
-            await DoubleBarrier(zk, PATH, 2).enter(timeout=0.1)
+            await DoubleBarrier(zk, PATH, 2).enter(timeout=0.5)
 
 
 async def test_who_comes_late_waits_for_the_next_round(connect: Connect) -> None:
@@ -113,7 +113,7 @@ async def test_who_comes_late_waits_for_the_next_round(connect: Connect) -> None
             tasks.start_soon(enter, fourth, "d")
             await until(zk, 4)
             with pytest.raises(OperationTimeoutError, match="1 have not left"):
-                await first.leave(timeout=0.1)
+                await first.leave(timeout=0.5)
             await anyio.wait_all_tasks_blocked()
             assert sorted(entered) == ["a", "b"]
             await second.leave()
@@ -127,7 +127,7 @@ async def test_a_round_that_all_its_members_died_in_stops_nobody(connect: Connec
             await DoubleBarrier(dead, PATH, 1).enter()
         assert await names(zk) == ("ready",)
         with pytest.raises(OperationTimeoutError):
-            await DoubleBarrier(zk, PATH, 2).enter(timeout=0.1)
+            await DoubleBarrier(zk, PATH, 2).enter(timeout=0.5)
         async with anyio.create_task_group() as tasks:
             for name in "ab":
                 tasks.start_soon(DoubleBarrier(zk, PATH, 2, name).enter)

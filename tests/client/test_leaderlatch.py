@@ -30,7 +30,7 @@ async def test_the_first_one_leads_and_the_next_follows_with_a_greater_token(con
             held = await first.wait(timeout=10)
             async with two.LeaderLatch(PATH, "two") as second:
                 with pytest.raises(OperationTimeoutError, match="does not lead"):
-                    await second.wait(timeout=0.05)
+                    await second.wait(timeout=0.5)
                 assert (first.has_leadership, second.has_leadership) == (True, False)
                 assert await two.Election(PATH).candidates() == ("one", "two")
                 await first.close()

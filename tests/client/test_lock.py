@@ -183,7 +183,7 @@ async def test_a_timed_out_acquire_raises_and_leaves_nothing_behind(connect: Con
         await zk.ensure_path("/")
         async with zk.Lock(PATH):
             with pytest.raises(OperationTimeoutError, match="not granted"):
-                await zk.Lock(PATH, timeout=0.05).__aenter__()
+                await zk.Lock(PATH, timeout=0.5).__aenter__()
             assert await contenders(zk) == 1
 
 

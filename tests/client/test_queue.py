@@ -173,7 +173,7 @@ async def test_a_get_in_vain_raises_in_time_and_leaves_nothing_behind(connect: C
         await zk.ensure_path("/")
         queue = Queue(zk, PATH)
         with pytest.raises(OperationTimeoutError, match="no item came in time"):
-            await queue.get(timeout=0.1)
+            await queue.get(timeout=0.5)
         assert (await line(zk), zk.statistics().watches) == (0, 0)
 
 

@@ -53,7 +53,7 @@ async def test_readers_hold_together(connect: Connect) -> None:
             for client in (zk, other, zk):
                 await stack.enter_async_context(client.ReadWriteLock(PATH, timeout=5).read_lock())
             with pytest.raises(OperationTimeoutError, match="not granted"):
-                await other.ReadWriteLock(PATH, timeout=0.05).write_lock().acquire()
+                await other.ReadWriteLock(PATH, timeout=0.5).write_lock().acquire()
         assert await other.ReadWriteLock(PATH, timeout=5).write_lock().try_acquire() is not None
 
 

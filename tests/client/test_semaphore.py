@@ -138,7 +138,7 @@ async def test_one_lease_is_a_lock(connect: Connect) -> None:
         async with zk.Semaphore(PATH, max_leases=1):
             assert await other.Semaphore(PATH, max_leases=1).try_acquire() is None
             with pytest.raises(OperationTimeoutError, match="not granted"):
-                await other.Semaphore(PATH, max_leases=1).acquire(timeout=0.05)
+                await other.Semaphore(PATH, max_leases=1).acquire(timeout=0.5)
         assert await other.get_children(PATH) == ()
 
 

@@ -121,7 +121,7 @@ async def test_what_was_delivered_too_often_becomes_a_dead_letter(connect: Conne
         async with await queue.claim() as task:
             assert (task.data, task.deliveries) == (b"good", 1)
         with pytest.raises(OperationTimeoutError, match="no item"):
-            await queue.claim(timeout=0.1)
+            await queue.claim(timeout=0.5)
         assert (await queue.size(), await queue.dead_letters().size()) == (0, 1)
         assert await queue.dead_letters().get() == b"bad"
 
