@@ -7,6 +7,7 @@ if nothing can be compiled. What the compiled build is held to stands in docs/pe
 """
 
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -56,6 +57,14 @@ DERIVED_FROM = {
     "wire/zookeeper/jute": {"Reader"},  # by the import of ZooKeeper's files
 }
 """Classes that others than compiled ones derive from."""
+
+
+_UNTRACKED = re.compile(
+    r"^\{\n    CPy_TRASHCAN_BEGIN\(self, \w+\)\n(.*?)    CPy_TRASHCAN_END\(self\)\n", re.MULTILINE | re.DOTALL
+)
+"""How mypyc frees what the garbage collector does not know of. Where fifty objects are being freed one within the
+other, it would be put aside for later (the trashcan), in a list that goes through what the collector keeps in front of
+its objects. It keeps nothing in front of these, so the memory of a neighbour would be written to."""
 
 
 class CompiledBuild(BuildHookInterface[BuilderConfig]):
@@ -153,6 +162,9 @@ def compile_together(sources: list[str], target: Path) -> None:
     # What the sources import is not installed while they are built; their types were checked where they were written.
     options = ["--config-file=", "--ignore-missing-imports", "--explicit-package-bases"]
     extensions = mypycify([*options, *sources], opt_level="2", debug_level="0", multi_file=True, group_name="zk")
+    for extension in extensions:
+        for source in map(Path, extension.sources):
+            source.write_text(_UNTRACKED.sub(r"{\n\1", source.read_text()))
     command = SideBySide(Distribution({"name": "zk", "ext_modules": extensions}))
     command.build_lib = str(target)
     command.build_temp = "objects"

@@ -22,6 +22,19 @@ def test_a_zxid_is_an_epoch_and_a_counter() -> None:
     assert make_zxid(4, 0) == zxid + 1
 
 
+def test_a_record_deep_within_others_is_freed_without_harm_to_its_neighbours() -> None:
+    """Python frees what is nested more than fifty deep later on; compiled records must not take part in that."""
+    neighbours, nests = [], []
+    for number in range(2_000):
+        neighbours.append(Stat(*range(number, number + 11)))
+        nest: object = Stat(*range(number, number + 11))
+        for _ in range(45 + number % 10):
+            nest = [nest]
+        nests.append(nest)
+    del nest, nests
+    assert neighbours == [Stat(*range(number, number + 11)) for number in range(2_000)]
+
+
 def test_records_are_values_without_a_dict() -> None:
     a, b = Create("/a", b""), Create("/a", b"")
     assert a == b
