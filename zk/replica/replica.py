@@ -18,7 +18,7 @@ from zk.model.peering import Drifted, Forward, Heard, ReadIndexAnswer, ReadIndex
 from zk.model.record import ConnectionId, Epoch, ServerId, SessionId, Zxid, record
 from zk.model.replies import StatusReply
 from zk.model.requests import AttachSession, ExpireSession, NameMembers, OpenSession, Reap, Txn
-from zk.model.zxids import epoch_of
+from zk.model.zxids import counter_of, epoch_of
 from zk.replica.clients import Clients
 from zk.replica.clocks import SessionClocks
 from zk.replica.config import ReplicaConfig
@@ -49,7 +49,6 @@ _LEAD_SYNC = Role.LEAD_SYNC
 
 WRITES_HELD_MAX = 64  # as many writes are proposed at once, even if the batch before them is not committed yet
 QUOTA_WARNING_INTERVAL_MS = 60_000  # how often one subtree's soft quota is spoken of
-_COUNTER = 0xFFFF_FFFF  # of a zxid: see counter_of, which is too dear to call for each of them
 FORWARD_BYTES_MAX = 1024 * 1024  # one Forward carries no more than this, or a single write
 
 
@@ -293,7 +292,7 @@ class Replica:
                 self._keep_clocks(txn, applied.closed)
             if applied.over_quota and self._clocks is not None:
                 self._warn_of_quotas(applied.over_quota)
-            if (zxid & _COUNTER) % digest_every_txns == 0:
+            if counter_of(zxid) % digest_every_txns == 0:
                 self._digests.mine(zxid, self.tree.digest())
             sizes.note(len(payload))
             payload_bytes += len(payload)
