@@ -24,6 +24,7 @@ from zkclient import (
     ZKError,
     ZooKeeper,
 )
+from zkclient.picture import ROUNDS_IN_VAIN_MAX
 from zkclient.testing import Link
 
 from zk.server.testing import ServerProcess
@@ -281,15 +282,30 @@ async def test_every_state_is_one_of_the_tree(connect: Connect) -> None:
             states: list[int] = []
             cache.add_listener(lambda _: states.append(len(cache)))
 
-            async def move() -> None:
-                for number in range(150):
-                    async with writer.transaction() as txn:
-                        txn.delete(f"/t/{number}").create(f"/t/{number + 1}", str(number))
-
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(move)
+            for number in range(150):
+                if number % (ROUNDS_IN_VAIN_MAX // 2) == 0:  # by then each reading may have come too late
+                    await equals(cache, writer)
+                async with writer.transaction() as txn:
+                    txn.delete(f"/t/{number}").create(f"/t/{number + 1}", str(number))
             await equals(cache, writer)
             assert set(states) == {2}
+
+
+@pytest.mark.anyio
+async def test_a_state_that_is_none_of_the_tree_is_not_called_exact(connect: Connect) -> None:
+    """A quick writer lets every reading come too late."""
+    async with connect() as writer, connect() as reader:
+        await writer.ensure_path("/")
+        await writer.create("/t")
+        await writer.create("/t/0")
+        async with reader.TreeCache("/t") as cache:
+            states: list[tuple[bool, int]] = []
+            cache.add_listener(lambda _: states.append((cache.exact, len(cache))))
+            for number in range(200):
+                async with writer.transaction() as txn:
+                    txn.delete(f"/t/{number}").create(f"/t/{number + 1}", str(number))
+            await equals(cache, writer)
+            assert {number for exact, number in states if exact} == {2}
 
 
 # ---- faults
