@@ -9,7 +9,7 @@ from zk.broadcast.engine import Role
 from zk.broadcast.messages import Ack
 from zk.model.errors import NoNodeError
 from zk.model.events import EventType
-from zk.model.requests import Create, CreateMode, GetData
+from zk.model.requests import Create, CreateMode, GetData, SetData
 from zk.sim import Violation, scenario, scenario_app
 from zk.sim.scenario import Scenario
 
@@ -111,6 +111,25 @@ def test_a_disk_that_sticks_holds_up_its_own_server_only() -> None:
         s.free_disk(stuck)
         s.run_ms(20)
         assert "/a" in s.replica(stuck).tree.znodes
+
+
+def test_a_leader_keeps_the_lead_through_the_stalls_of_a_disk_and_hands_it_over_if_it_stays_stuck() -> None:
+    with Scenario() as s:
+        leader, client = s.leader(), s.client(at=s.followers()[0])
+        client.create("/a")
+        for number in range(5):
+            s.stick_disk(leader)
+            write = client.ask(SetData("/a", str(number).encode()))
+            s.run_ms(1_800)
+            s.free_disk(leader)
+            s.run_ms(20)
+            assert (s.leader(), write.answered) == (leader, True)
+        s.stick_disk(leader)
+        write = client.ask(SetData("/a", b"last"))
+        s.run_until_leader(other_than=leader)
+        s.run_ms(500)
+        assert write.answered
+        s.free_disk(leader)
 
 
 def test_an_error_of_the_log_ends_the_process() -> None:

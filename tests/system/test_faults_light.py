@@ -92,8 +92,8 @@ def test_a_follower_that_missed_fifty_thousand_writes_catches_up_by_its_log(tmp_
         follower = others(ensemble, leader)[0]
         follower.kill()
         command = [sys.executable, str(LOADGEN), "--servers", addresses(others(ensemble, follower))]
-        command += ["--connections", "4", "--window", "128", "--operation", "create", "--total", "50000"]
-        subprocess.run(command, check=True, capture_output=True, timeout=60)
+        command += ["--connections", "4", "--window", "400", "--operation", "create", "--total", "50000"]
+        subprocess.run(command, check=True, capture_output=True, timeout=300)  # if the disk is slow
         follower.start()
         until_all_agree(ensemble)
         assert follower.status().znodes > 50_000

@@ -91,6 +91,7 @@ FAULTS = (
     "fault: stall",
     "half-open connection",
     "fault: slow disk",
+    "fault: stuck disk",
     "fault: disk error",
     "fault: little space",
     "low on space",

@@ -66,6 +66,7 @@ class Strikes(Generic[M]):
         self.network.calm()
         for node in self.nodes:
             node.slow_until_us, node.sync_ms_max = 0, SYNC_MS_MAX
+            node.free_disk()
             node.disk.forget_faults()
             self.make_room(node)
             node.resume()
@@ -179,6 +180,12 @@ class Strikes(Generic[M]):
     # ---- disks
 
     def slow_disk(self, victim: Node[M], chance: Random) -> None:
+        """Each fsync takes long; or none comes back, for longer than a leader keeps the lead so."""
+        if chance.random() < 0.3:
+            self.note("stuck disk", str(victim.server))
+            victim.stick_disk()
+            self.world.after(self._lasting(chance, (300, 3_000, 5_000)), victim.free_disk)
+            return
         self.note("slow disk", str(victim.server))
         victim.slow_until_us = self.world.now_us + self._lasting(chance, (100, 300, 500, 1_500))
 

@@ -26,6 +26,7 @@ class ZabConfig:
     heartbeat_ms: int = 50
     leader_timeout_ms: int = 250  # a leader steps down when no quorum answered pings sent within it
     follower_timeout_ms: int = 350  # plus jitter; longer than the leader's, so that the old one stops first
+    disk_timeout_ms: int = 2_000  # a leader whose disk reports nothing for so long hands over to one whose disk does
     election_round_ms: int = 250  # a poll is repeated sooner, and who won one is given a multiple of it
     resign_ms: int = 150  # how long a resigning leader waits for a follower that has everything
     uncommitted_txns_max: int = 2_000

@@ -9,8 +9,8 @@ from collections import deque
 from zk.broadcast.messages import Message
 from zk.model.record import ConnectionId, ServerId, Zxid, record
 
-Mark = tuple[int, Zxid, int]
-"""Once this lsn is durable, the history is durable up to this zxid; appended at this time, in milliseconds."""
+Mark = tuple[int, Zxid]
+"""Once this lsn is durable, the history is durable up to this zxid."""
 
 
 @record
@@ -32,6 +32,7 @@ class Durability:
         self.zxid = zxid
         self._marks: deque[Mark] = deque()
         self._held: deque[Held] = deque()
+        self._owed_since_ms = 0  # while there are marks
 
     @property
     def complete(self) -> bool:
@@ -41,20 +42,23 @@ class Durability:
     def appended(self, records: int, last: Zxid, now_ms: int) -> None:
         """So many records were appended, and the history now ends at `last`."""
         self.lsn += records
-        self._marks.append((self.lsn, last, now_ms))
+        if not self._marks:
+            self._owed_since_ms = now_ms
+        self._marks.append((self.lsn, last))
 
     def truncated(self, zxid: Zxid) -> None:
         """The history is about to be cut at `zxid`: nothing above it may be called durable any more, also not when
         the disk reports an append from before the cut."""
         self.zxid = min(self.zxid, zxid)
-        self._marks = deque((lsn, min(end, zxid), appended_ms) for lsn, end, appended_ms in self._marks)
+        self._marks = deque((lsn, min(end, zxid)) for lsn, end in self._marks)
 
-    def reported(self, lsn: int) -> list[Held]:
+    def reported(self, lsn: int, now_ms: int) -> list[Held]:
         """The disk says that all up to `lsn` is durable. Return what may now be sent."""
         assert self.durable_lsn <= lsn <= self.lsn
         self.durable_lsn = lsn
+        self._owed_since_ms = now_ms
         while self._marks and self._marks[0][0] <= lsn:
-            _, self.zxid, _ = self._marks.popleft()
+            self.zxid = self._marks.popleft()[1]
         released = []
         while self._held and self._held[0].lsn <= lsn:
             released.append(self._held.popleft())
@@ -68,6 +72,6 @@ class Durability:
         """This server's role has changed: what it was about to say as a candidate or follower is void."""
         self._held.clear()
 
-    def waiting_since_ms(self) -> int | None:
-        """When the oldest append was made that the disk has not reported; None if there is none."""
-        return self._marks[0][2] if self._marks else None
+    def silent_since_ms(self) -> int | None:
+        """Since when the disk has reported nothing although something waits for it; None if nothing does."""
+        return self._owed_since_ms if self._marks else None

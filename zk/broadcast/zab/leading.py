@@ -243,8 +243,8 @@ class Leading(Stance):
         alive.add(node.server_id)
         if not has_quorum(alive, node.configs):
             return Look(node.jitter(*SOON_MS), f"no majority answered its pings within {timeout_ms} ms")
-        stalled_since_ms = node.durability.waiting_since_ms()
-        if stalled_since_ms is not None and node.now_ms - stalled_since_ms > timeout_ms:
+        silent_since_ms = node.durability.silent_since_ms()
+        if silent_since_ms is not None and node.now_ms - silent_since_ms > node.config.disk_timeout_ms:
             successor = self._furthest()
             if successor and self._streams.followers[successor].acked > node.durability.zxid:
                 return self._hand_over(successor)  # the disk is stuck, and others are not

@@ -220,7 +220,7 @@ class Node:
 
     def durable(self, lsn: int) -> None:
         """The disk has everything up to `lsn`."""
-        for held in self.durability.reported(lsn):
+        for held in self.durability.reported(lsn, self.now_ms):
             link = self.links.get(held.peer)
             if link is not None and link.connection == held.connection:
                 self.effects.append(Send(held.peer, held.connection, held.message))
