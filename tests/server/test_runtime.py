@@ -1,5 +1,7 @@
 """The runtime with a whole replica over a simulated disk: it serves, stops, and ends when it must."""
 
+import os
+import select
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,7 +16,7 @@ from zk.model.errors import ThrottledError
 from zk.model.limits import DEFAULT_LIMITS
 from zk.model.record import ConnectionId, ServerId, SessionId
 from zk.model.replies import ConnectReply, Created, Reply
-from zk.model.requests import Call, Connect, Create
+from zk.model.requests import Call, Connect, Create, Exists
 from zk.replica.config import ReplicaConfig
 from zk.replica.events import ClientConnected, ClientReceived, DiskSpace
 from zk.replica.replica import Replica
@@ -84,16 +86,17 @@ class Session:
     def __init__(self, stream: trio.SocketStream) -> None:
         self.stream = stream
         self._native = ClientConnection("test")
-        self._said_hello = False
         self._xid = 0
+
+    def encode(self, request: Connect | Create | Exists) -> bytes:
+        self._xid += 1
+        return self._native.call(Call(self._xid, request))
 
     async def ask(self, request: Connect | Create) -> object:
         """The body of the answer; None if the server closes the connection instead."""
-        self._xid += 1
-        if not self._said_hello:
-            self._said_hello = True
+        if not self._xid:
             await self.stream.send_all(self._native.hello())
-        await self.stream.send_all(self._native.call(Call(self._xid, request)))
+        await self.stream.send_all(self.encode(request))
         while data := await self.stream.receive_some():
             for item in self._native.receive(data):
                 if isinstance(item, Reply) and item.xid == self._xid:
@@ -141,10 +144,13 @@ async def test_while_the_disk_is_low_writes_are_refused_and_then_taken_again() -
 
 
 class Callers(Source):
-    """A socket that is always ready to be read; each time, another client asks for a session, or nobody does."""
+    """A socket that is always ready to be read; each time, another client asks for a session, or nobody does.
+    `answered` says for each time whether there was something for `reader`."""
 
-    def __init__(self, runtime: Runtime, connected: socket.socket, asking: bool) -> None:
+    def __init__(self, runtime: Runtime, connected: socket.socket, asking: bool, reader: int) -> None:
         self.times = 0
+        self.answered: list[bool] = []
+        self._reader = reader
         self._runtime = runtime
         self._socket = connected
         self._asking = asking
@@ -154,6 +160,7 @@ class Callers(Source):
 
     def on_ready(self, ready: int) -> None:
         self.times += 1
+        self.answered.append(bool(select.select([self._reader], [], [], 0)[0]))
         if self._asking:
             connection = ConnectionId(1_000 + self.times)
             self._runtime.step(ClientConnected(connection, ()))
@@ -164,12 +171,15 @@ class Callers(Source):
 async def test_writes_that_come_while_others_are_read_are_synced_with_them_up_to_a_limit(
     asking: bool, times: int
 ) -> None:
-    async with alone(Disk(Random(1)), True) as server:
+    """Who reads in between is answered before the next ones are served."""
+    async with alone(Disk(Random(1)), True) as server, session(server) as client:
         here, there = socket.socketpair()
         with here, there:
             there.send(b"x")  # is never read
-            callers = Callers(server.runtime, here, asking)
+            reader = client.stream.socket.fileno()
+            os.write(reader, client.encode(Exists("/")))
+            callers = Callers(server.runtime, here, asking, reader)
             server.poller.register(callers, READ)
             assert server.runtime.round(0)
-            assert callers.times == times
+            assert callers.answered == [number > 0 for number in range(times)]
             server.poller.unregister(callers)

@@ -37,7 +37,7 @@ from zk.wire.peer import Hello
 logger = logging.getLogger(__name__)
 
 ROUNDS_PER_WAKEUP = 32
-POLLS_PER_ROUND = 4  # as long as there are writes that will be synced together, and more comes
+POLLS_PER_ROUND = 16  # as long as there are writes that will be synced together, and more comes
 PATIENCE_MS = 1
 TICK_MS = 20
 
@@ -160,6 +160,7 @@ class Runtime(Source):
         for _ in range(POLLS_PER_ROUND - 1):
             if not (ready and self._replica.gathering):
                 break
+            self._send()  # what is answered waits for no sync: who only reads goes on meanwhile
             ready = self._poller.poll()  # a sync costs as much as many writes: the more of them it is for, the better
             self._serve(ready)
         if self.now_ms >= self._next_tick_ms:
