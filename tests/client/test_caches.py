@@ -271,41 +271,46 @@ async def test_a_slow_consumer_gets_what_matters(connect: Connect) -> None:
         assert [change async for change in changes] == []
 
 
-@pytest.mark.anyio
-async def test_every_state_is_one_of_the_tree(connect: Connect) -> None:
-    """A transaction moves a node: it is never seen twice, nor not at all."""
+@asynccontextmanager
+async def one_node(connect: Connect) -> AsyncIterator[tuple[AsyncZooKeeper, TreeCache]]:
+    """A client that writes, and another one's cache of /t, in which there is /t/0."""
     async with connect() as writer, connect() as reader:
         await writer.ensure_path("/")
         await writer.create("/t")
         await writer.create("/t/0")
         async with reader.TreeCache("/t") as cache:
-            states: list[int] = []
-            cache.add_listener(lambda _: states.append(len(cache)))
+            yield writer, cache
 
-            for number in range(150):
-                if number % (ROUNDS_IN_VAIN_MAX // 2) == 0:  # by then each reading may have come too late
-                    await equals(cache, writer)
-                async with writer.transaction() as txn:
-                    txn.delete(f"/t/{number}").create(f"/t/{number + 1}", str(number))
-            await equals(cache, writer)
-            assert set(states) == {2}
+
+async def move(writer: AsyncZooKeeper, number: int) -> None:
+    async with writer.transaction() as txn:
+        txn.delete(f"/t/{number}").create(f"/t/{number + 1}", str(number))
+
+
+@pytest.mark.anyio
+async def test_every_state_is_one_of_the_tree(connect: Connect) -> None:
+    """A transaction moves a node: it is never seen twice, nor not at all."""
+    async with one_node(connect) as (writer, cache):
+        states: list[int] = []
+        cache.add_listener(lambda _: states.append(len(cache)))
+        for number in range(150):
+            if number % (ROUNDS_IN_VAIN_MAX // 2) == 0:  # by then each reading may have come too late
+                await equals(cache, writer)
+            await move(writer, number)
+        await equals(cache, writer)
+        assert set(states) == {2}
 
 
 @pytest.mark.anyio
 async def test_a_state_that_is_none_of_the_tree_is_not_called_exact(connect: Connect) -> None:
     """A quick writer lets every reading come too late."""
-    async with connect() as writer, connect() as reader:
-        await writer.ensure_path("/")
-        await writer.create("/t")
-        await writer.create("/t/0")
-        async with reader.TreeCache("/t") as cache:
-            states: list[tuple[bool, int]] = []
-            cache.add_listener(lambda _: states.append((cache.exact, len(cache))))
-            for number in range(200):
-                async with writer.transaction() as txn:
-                    txn.delete(f"/t/{number}").create(f"/t/{number + 1}", str(number))
-            await equals(cache, writer)
-            assert {number for exact, number in states if exact} == {2}
+    async with one_node(connect) as (writer, cache):
+        states: list[tuple[bool, int]] = []
+        cache.add_listener(lambda _: states.append((cache.exact, len(cache))))
+        for number in range(200):
+            await move(writer, number)
+        await equals(cache, writer)
+        assert {number for exact, number in states if exact} == {2}
 
 
 # ---- faults
