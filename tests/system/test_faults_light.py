@@ -17,11 +17,12 @@ from zkclient import AsyncZooKeeper, EventType, State
 
 from zk.model.limits import MIB
 from zk.model.requests import Call, GetStatus
+from zk.server.server import FOLLOWER_TIMEOUT_MS, LEADER_TIMEOUT_MS
 from zk.server.testing import Ensemble, ServerProcess, start_ensemble
 from zk.wire.native import ClientConnection
 from zk.wire.peer import MAGIC as PEER_MAGIC
 
-FAILURE_TIMEOUT_S = 0.6  # by then a follower has given its leader up: see ZabConfig
+FAILURE_TIMEOUT_S = (FOLLOWER_TIMEOUT_MS + LEADER_TIMEOUT_MS) / 1_000  # by then a follower has given its leader up
 
 
 def addresses(servers: Sequence[ServerProcess]) -> str:
