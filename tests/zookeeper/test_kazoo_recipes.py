@@ -215,6 +215,8 @@ def watchers(a: KazooClient, b: KazooClient, c: KazooClient) -> Use:
     data: list[bytes | None] = []
     children: list[list[str]] = []
     a.ensure_path("/watched")
+    for other in (b, c):
+        other.sync("/watched")  # its server may be behind, and kazoo's ChildrenWatch ends where there is no node yet
     a.DataWatch("/watched", lambda value, stat: data.append(value))
     b.ChildrenWatch("/watched", lambda names: children.append(sorted(names)))
     patient = PatientChildrenWatch(c, "/watched", time_boundary=0.5).start()
