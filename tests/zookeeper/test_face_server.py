@@ -260,6 +260,7 @@ def test_kazoo_proves_who_it_is(server: ServerProcess) -> None:
 
 def test_kazoo_locks_exclude_and_elections_have_one_leader(server: ServerProcess) -> None:
     inside: list[int] = []
+    led: list[int] = []
     most = 0
 
     def work(number: int) -> None:
@@ -271,7 +272,7 @@ def test_kazoo_locks_exclude_and_elections_have_one_leader(server: ServerProcess
                     most = max(most, len(inside))
                     zk.exists("/lock")
                     inside.remove(number)
-            zk.Election("/election", str(number)).run(inside.append, number)
+            zk.Election("/election", str(number)).run(led.append, number)
 
     workers = [threading.Thread(target=work, args=(number,)) for number in range(3)]
     for worker in workers:
@@ -279,7 +280,7 @@ def test_kazoo_locks_exclude_and_elections_have_one_leader(server: ServerProcess
     for worker in workers:
         worker.join(TIMEOUT_S)
     assert most == 1
-    assert sorted(inside) == [0, 1, 2]
+    assert sorted(led) == [0, 1, 2]
 
 
 def test_kazoo_keeps_its_session_and_its_watches_when_the_server_is_killed(tmp_path: Path) -> None:
