@@ -24,6 +24,7 @@ from pathlib import Path
 from kazoo.client import KazooClient
 from zkclient import AsyncZooKeeper, ZooKeeper
 
+from sides import print_head, print_row
 from zk.server.testing import start_server
 from zk.testing.zookeeper import start_zookeeper
 
@@ -205,10 +206,9 @@ def main() -> None:
             start_zookeeper(data / "zookeeper") as zookeeper,
         ):
             ours, kazoo = Ours(server.hosts), Kazoo(zookeeper.hosts)
-            print("| zkclient / kazoo (ratio) | operations/s | p50 us | p99 us | client's CPU us/op |")
-            print("|---|---|---|---|---|")
+            print_head("zkclient / kazoo (ratio)", "operations/s", "p50 us", "p99 us", "client's CPU us/op")
             for case in options.cases:
-                print(f"| {case} | {compare(ours, kazoo, CASES[case], options.slices, options.seconds)} |", flush=True)
+                print_row(case, compare(ours, kazoo, CASES[case], options.slices, options.seconds))
             ours.close()
             kazoo.close()
 

@@ -20,9 +20,9 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench.etcd_server import start_etcd
-from bench.loadgen import OPERATIONS
-from bench.sides import Case, Figures, Side, compare, parse, print_head, print_row
+from etcd_server import start_etcd
+from loadgen import OPERATIONS
+from sides import Case, Figures, Side, compare, parse, print_head, print_row
 from zk.server.testing import start_ensemble
 
 HEAD = (

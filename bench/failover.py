@@ -21,9 +21,9 @@ from pathlib import Path
 
 from zkclient import ZooKeeper
 
-from bench.etcd_server import ask
-from bench.services import NAMES, START
-from bench.sides import print_head, print_row
+from etcd_server import ask
+from services import NAMES, START
+from sides import print_head, print_row
 
 NODE = "/probe"
 EVERY_S = 0.005

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.services import NAMES, START, Server
-from bench.sides import LOADGEN, print_head, print_row
+from services import NAMES, START, Server
+from sides import LOADGEN, print_head, print_row
 
 HEAD = ("", "empty: s to serving", "MB", "znodes just created: MB", "after kill -9: s to serving", "MB")
 EMBEDDED = """

@@ -12,7 +12,7 @@ from struct import Struct
 
 from hpack import Decoder, Encoder
 
-from bench.wires import Wire
+from wires import Wire
 
 WINDOW_BYTES = 1 << 24  # how much etcd may send before it is told that the half of it was read
 WINDOW_BYTES_DEFAULT = 65_535

@@ -15,7 +15,7 @@ import time
 from collections import Counter
 from dataclasses import asdict, dataclass
 
-from bench.wires import Native, Wire, ZooKeeper
+from wires import Native, Wire, ZooKeeper
 
 WIRES = ("native", "zookeeper", "etcd")
 OPERATIONS = ("get", "linearizable", "set", "create", "mix")
@@ -41,7 +41,7 @@ class Outcome:
 def wire_named(name: str) -> type[Wire]:
     """One of `WIRES`. ImportError if it is etcd's, and hpack is not installed."""
     if name == "etcd":
-        from bench.grpc_wire import Etcd
+        from grpc_wire import Etcd
 
         return Etcd
     return {"native": Native, "zookeeper": ZooKeeper}[name]

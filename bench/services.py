@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
-from bench.etcd_server import start_etcd
+from etcd_server import start_etcd
 from zk.server.testing import start_ensemble
 from zk.testing.zookeeper import start_zookeeper
 

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
-from bench.services import Service
+from services import Service
+from zk.build import VERSION
 from zk.server.testing import cpu_seconds
 
 LOADGEN = Path(__file__).with_name("loadgen.py")
@@ -128,5 +129,7 @@ def print_row(*cells: str) -> None:
 
 
 def print_head(*names: str) -> None:
+    """Which build this service is, and the head of a table."""
+    print(f"{VERSION}\n")
     print_row(*names)
     print(f"|{'---|' * len(names)}")

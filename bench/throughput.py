@@ -9,7 +9,7 @@ generator is not the bottleneck where its own CPU share stays well below one cor
 import tempfile
 from pathlib import Path
 
-from bench.sides import Case, Figures, Side, compare, parse, print_head, print_row
+from sides import Case, Figures, Side, compare, parse, print_head, print_row
 from zk.server.testing import start_ensemble
 
 SHAPES = ((50, 1), (8, 128))

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench.sides import Case, Figures, Side, compare, parse, print_head, print_row
+from sides import Case, Figures, Side, compare, parse, print_head, print_row
 from zk.server.testing import start_ensemble
 from zk.testing.zookeeper import start_zookeeper
 

@@ -8,12 +8,12 @@ from struct import pack
 
 import pytest
 
-from bench.etcd_server import EtcdProcess, ask, etcd_missing, start_etcd
-from bench.loadgen import Connection, run
+from etcd_server import EtcdProcess, ask, etcd_missing, start_etcd
+from loadgen import Connection, run
 from zk.model.limits import KIB
 
 pytest.importorskip("hpack", reason="hpack is not installed: pip install 'zkensemble[bench]'")
-from bench.grpc_wire import FRAME_BYTES_MAX, Etcd, Kind, Setting, frame
+from grpc_wire import FRAME_BYTES_MAX, Etcd, Kind, Setting, frame
 
 WITH_ETCD = pytest.mark.skipif(etcd_missing() is not None, reason=str(etcd_missing()))
 INVALID_ARGUMENT = 3  # of gRPC's codes

@@ -2,6 +2,12 @@
 
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
+
+from zk.build import VERSION
+from zk.cli import lifeline
 
 CHILD = """
 import os, signal, time
@@ -58,3 +64,10 @@ print([child.returncode for child in children])
 """
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert result.stdout == "[-15, -9]\n"
+
+
+def test_a_child_imports_nothing_from_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "zk.py").write_text("raise SystemExit('of somebody else')")
+    monkeypatch.chdir(tmp_path)
+    output, _ = lifeline.spawn(["-m", "zk.cli", "--version"], subprocess.PIPE).communicate()
+    assert output == f"{VERSION}\n"

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import pytest
+
 from zk.model.errors import NoNodeError
 from zk.model.record import ServerId, SessionId
 from zk.model.replies import DONE, Body, ConnectReply, Created, DataReply, Reply, StatusReply
@@ -269,3 +271,11 @@ def same_everywhere(ensemble: Ensemble) -> bool:
         for client in clients:  # only now, for each session that is opened is a transaction too
             assert not isinstance(client.ask(Sync()), Exception)
         return len({everything(server.status()) for server in ensemble.servers}) == 1
+
+
+def test_a_server_imports_nothing_from_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "zk.py").write_text("raise SystemExit('of somebody else')")
+    monkeypatch.chdir(tmp_path)
+    with start_server(tmp_path / "data") as server, session(server) as opened:
+        opened.create("/a")
+        assert opened.has("/a")

@@ -18,9 +18,10 @@ STOP_GRACE_S = 3.0  # a server hands over and drains within 2 s; what is still t
 
 def spawn(arguments: Sequence[str], output: int | None = None) -> "subprocess.Popen[str]":
     """Start `python ARGUMENTS…` as a child on a lifeline, in a process group of its own: a Ctrl-C at the terminal
-    reaches only the parent, which stops its children in order. `output` is where stdout and stderr go."""
+    reaches only the parent, which stops its children in order. What lies in the working directory is not imported
+    (`-P`), whatever its name. `output` is where stdout and stderr go."""
     return subprocess.Popen(
-        [sys.executable, *arguments],
+        [sys.executable, "-P", *arguments],
         stdin=subprocess.PIPE,
         stdout=output,
         stderr=subprocess.STDOUT if output is not None else None,

@@ -13,8 +13,7 @@ from typing import Annotated
 import typer
 from typer.main import get_command
 
-import zk
-from zk.build import COMPILED
+from zk.build import VERSION
 from zk.cli import serving
 from zk.cli.console import AuthOption, DirectConsole, ServerOption
 from zk.cli.exits import report
@@ -24,7 +23,7 @@ from zk.cli.verbs import VERBS
 
 def _version(wanted: bool) -> None:
     if wanted:
-        print(f"zk {zk.__version__}, {'compiled' if COMPILED else 'pure Python'}")
+        print(VERSION)
         raise typer.Exit
 
 

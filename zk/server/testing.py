@@ -34,7 +34,8 @@ VOTING = ("leader", "follower")
 
 
 class ServerProcess:
-    """One `python -m zk.server`. `lines` is what it has logged, over all its lives.
+    """One `python -m zk.server` of the zk that is imported here, also where the working directory has another one
+    (`-P`). `lines` is what it has logged, over all its lives.
 
     `prefix` is a command that runs the server's own, in its own process: ("env", "NAME=value"), ("nsenter", …).
     """
@@ -53,7 +54,7 @@ class ServerProcess:
         self.address = listen
         self.data = data
         self.lines: list[str] = []
-        self._command = [*prefix, sys.executable, "-m", "zk.server", "--id", str(server_id)]
+        self._command = [*prefix, sys.executable, "-P", "-m", "zk.server", "--id", str(server_id)]
         self._command += ["--listen", str(listen), "--data", str(data)]
         for peer, address in peers:
             self._command += ["--peer", f"{peer}={address}"]
