@@ -36,7 +36,7 @@ REQUIRED = ("mypy[mypyc]>=2.4,<2.5", "setuptools>=65")
 FLOORS = (
     *("model", "tree", "broadcast", "broadcast/zab", "wire", "wire/native", "wire/zookeeper", "replica"),
     *("storage/segment", "storage/position", "storage/writer", "storage/store", "storage/errors"),
-    *("storage/files", "storage/names"),
+    *("storage/direct", "storage/files", "storage/names"),
     *("server/runtime", "server/clients", "server/connection", "server/stream", "server/listener", "server/latencies"),
     *("server/poller", "server/peers", "server/logthread", "server/wakeup"),
 )

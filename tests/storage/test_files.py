@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,11 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from zk.broadcast.records import Record, Recovered
 from zk.model.limits import KIB, MIB
 from zk.model.record import Epoch
 from zk.model.zxids import make_zxid
+from zk.storage.direct import BLOCK_BYTES, BUFFER_BYTES, open_direct
 from zk.storage.errors import StorageError
 from zk.storage.files import open_directory
 from zk.storage.segment import Identity
@@ -48,6 +52,33 @@ def test_a_file_reads_back_what_was_written_anywhere(tmp_path: Path) -> None:
     assert directory.names() == ()
     assert directory.free_bytes() > 0
     directory.close()
+
+
+@given(sizes=st.lists(st.integers(0, 3 * BLOCK_BYTES) | st.sampled_from((BLOCK_BYTES, BUFFER_BYTES, BUFFER_BYTES + 5))))
+@example(sizes=[1, BLOCK_BYTES - 1, BLOCK_BYTES, 2 * BUFFER_BYTES + 1, 1])
+@settings(max_examples=20, deadline=None)
+def test_what_is_appended_past_the_page_cache_reads_back(
+    tmp_path_factory: pytest.TempPathFactory, sizes: list[int]
+) -> None:
+    directory = open_directory(str(tmp_path_factory.mktemp("data")))
+    pieces = [bytes([number % 255 + 1]) * size for number, size in enumerate(sizes)]
+    total = sum(sizes)
+    set_aside = (total // BLOCK_BYTES + 2) * BLOCK_BYTES
+    file = directory.create("file", set_aside)
+    offset = 0
+    for piece in pieces:
+        file.write(offset, piece)
+        offset += len(piece)
+        assert directory.read("file", 0, offset) == b"".join(pieces)[:offset]
+    file.sync()
+    file.close()
+    assert directory.read("file") == b"".join(pieces) + bytes(set_aside - total)
+    directory.close()
+
+
+def test_what_can_not_be_written_past_the_page_cache_is_written_through_it() -> None:
+    with socket.socket() as refuses:
+        assert open_direct(refuses.fileno()) is None
 
 
 def test_the_files_are_their_owner_s_alone(tmp_path: Path) -> None:

@@ -7,10 +7,11 @@ import os
 import sys
 
 from zk.model.limits import MIB
+from zk.storage.direct import BLOCK_BYTES, aligned, open_direct
 from zk.storage.errors import StorageError
 
 LOCK = "lock"
-ZEROES = bytes(1 * MIB)
+ZEROES = aligned(1 * MIB)
 
 
 class RealFile:
@@ -18,6 +19,9 @@ class RealFile:
 
     Without that, each fsync behind a write into untouched space has to commit file-system metadata too, which about
     doubles its cost; zeroing a whole segment at once would stall the log at each rotation instead.
+
+    Where space was set aside, it is written past the page cache, as long as each write begins where the one before
+    ended.
     """
 
     def __init__(self, path: str, size_bytes: int) -> None:
@@ -31,6 +35,7 @@ class RealFile:
             os.close(self._fd)
             os.remove(path)
             raise OSError(error.errno, error.strerror, path) from error
+        self._direct = open_direct(self._fd) if size_bytes and size_bytes % BLOCK_BYTES == 0 else None
 
     def write(self, offset: int, data: bytes) -> None:
         end = offset + len(data)
@@ -38,6 +43,12 @@ class RealFile:
             while self._zeroed_bytes < min(end, self._size_bytes):
                 step = min(len(ZEROES), self._size_bytes - self._zeroed_bytes)
                 self._zeroed_bytes += os.pwrite(self._fd, ZEROES[:step], self._zeroed_bytes)
+            if self._direct is not None:
+                if offset == self._direct.end:
+                    self._direct.append(data)
+                    return
+                self._direct.stop()
+                self._direct = None
             written = os.pwrite(self._fd, data, offset)
             while written < len(data):
                 written += os.pwrite(self._fd, data[written:], offset + written)
