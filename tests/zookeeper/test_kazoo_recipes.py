@@ -1,7 +1,8 @@
 """kazoo's recipes, unmodified, over three servers whose leader is killed while they are in use.
 
 A recipe is a generator: what it does before its `yield` is done while all servers live, what is behind it after the
-leader was killed. All of them are in use at the same moment.
+leader was killed. All of them are in use at the same moment, so what waits, or is held, over the `yield` does so for as
+long as all the others take: without a limit of its own, but pytest's.
 """
 
 import threading
@@ -29,7 +30,7 @@ Clients = tuple[KazooClient, KazooClient, KazooClient]
 
 @contextmanager
 def kazoo(hosts: str) -> Iterator[KazooClient]:
-    client = KazooClient(hosts, timeout=10.0, command_retry={"max_tries": -1, "max_delay": 0.2})
+    client = KazooClient(hosts, timeout=30.0, command_retry={"max_tries": -1, "max_delay": 0.2})
     client.start(TIMEOUT_S)
     try:
         yield client
@@ -66,7 +67,7 @@ def until(what: Callable[[], object], wanted: object) -> None:
 def lock(a: KazooClient, b: KazooClient, c: KazooClient) -> Use:
     mine, its = a.Lock("/lock", "a"), b.Lock("/lock", "b")
     mine.acquire()
-    waiting = in_thread(lambda: its.acquire(timeout=TIMEOUT_S))
+    waiting = in_thread(its.acquire)
     until(lambda: c.Lock("/lock").contenders(), ["a", "b"])
     yield
     until(lambda: c.retry(c.Lock("/lock").contenders), ["a", "b"])
@@ -79,7 +80,7 @@ def lock(a: KazooClient, b: KazooClient, c: KazooClient) -> Use:
 def readers_and_writer(a: KazooClient, b: KazooClient, c: KazooClient) -> Use:
     readers, writer = [a.ReadLock("/rw", "a"), b.ReadLock("/rw", "b")], c.WriteLock("/rw", "c")
     assert all(reader.acquire(timeout=TIMEOUT_S) for reader in readers)
-    waiting = in_thread(lambda: writer.acquire(timeout=TIMEOUT_S))
+    waiting = in_thread(writer.acquire)
     until(lambda: sorted(writer.contenders()), ["a", "b", "c"])
     yield
     readers[0].release()
@@ -106,7 +107,7 @@ def election(a: KazooClient, b: KazooClient, c: KazooClient) -> Use:
 
     def reign(number: int) -> None:
         reigns.append(number)
-        stop[number].wait(TIMEOUT_S)
+        stop[number].wait()
 
     elections = [client.Election("/election", str(n)) for n, client in enumerate((a, b))]
     first = in_thread(lambda: elections[0].run(reign, 0))
@@ -186,10 +187,10 @@ def counter(a: KazooClient, b: KazooClient, c: KazooClient) -> Use:
 
 
 def lease(a: KazooClient, b: KazooClient, c: KazooClient) -> Use:
-    assert a.NonBlockingLease("/lease", timedelta(seconds=TIMEOUT_S), identifier="a")
+    assert a.NonBlockingLease("/lease", timedelta(hours=1), identifier="a")
     yield
-    assert not b.NonBlockingLease("/lease", timedelta(seconds=TIMEOUT_S), identifier="b")
-    assert a.NonBlockingLease("/lease", timedelta(seconds=TIMEOUT_S), identifier="a")
+    assert not b.NonBlockingLease("/lease", timedelta(hours=1), identifier="b")
+    assert a.NonBlockingLease("/lease", timedelta(hours=1), identifier="a")
 
 
 def partitioner(a: KazooClient, b: KazooClient, c: KazooClient) -> Use:
@@ -219,9 +220,9 @@ def watchers(a: KazooClient, b: KazooClient, c: KazooClient) -> Use:
         other.sync("/watched")  # its server may be behind, and kazoo's ChildrenWatch ends where there is no node yet
     a.DataWatch("/watched", lambda value, stat: data.append(value))
     b.ChildrenWatch("/watched", lambda names: children.append(sorted(names)))
-    patient = PatientChildrenWatch(c, "/watched", time_boundary=0.5).start()
     c.set("/watched", b"1")
     c.create("/watched/one")
+    patient = PatientChildrenWatch(c, "/watched", time_boundary=0.5).start()  # no longer than any write may take
     until(lambda: data[-1:] + children[-1:], [b"1", ["one"]])
     yield
     assert patient.get(True, TIMEOUT_S)[0] == ["one"]
