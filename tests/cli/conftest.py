@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.disks import quick_directory
 from zk.server.testing import ServerProcess, start_server
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    with start_server(tmp_path_factory.mktemp("server")) as server:
+def server() -> Iterator[ServerProcess]:
+    with quick_directory() as data, start_server(data) as server:
         yield server
 
 

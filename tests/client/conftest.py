@@ -2,27 +2,27 @@
 
 from collections.abc import Callable, Iterator
 from itertools import count
-from pathlib import Path
 
 import pytest
 from zkclient import AsyncZooKeeper
 
+from tests.disks import quick_directory
 from zk.server.testing import ServerProcess, start_server
 
 OPTIONS = ("--session-timeout-ms", "400:40000")
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+def server() -> Iterator[ServerProcess]:
     """One server for all tests that don't harm it."""
-    with start_server(tmp_path_factory.mktemp("server") / "data", options=OPTIONS) as process:
+    with quick_directory() as data, start_server(data, options=OPTIONS) as process:
         yield process
 
 
 @pytest.fixture
-def own_server(tmp_path: Path) -> Iterator[ServerProcess]:
+def own_server() -> Iterator[ServerProcess]:
     """A server that the test may kill."""
-    with start_server(tmp_path / "data", options=OPTIONS) as process:
+    with quick_directory() as data, start_server(data, options=OPTIONS) as process:
         yield process
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.disks import quick_directory
 from tests.zookeeper.differential import SESSION_TIMEOUT_MS_MIN, SUPER_DIGEST, Side, Sides
 from zk.server.testing import start_ensemble
 from zk.testing.zookeeper import start_zookeeper, zookeeper_missing
@@ -28,7 +29,8 @@ def sides(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sides]:
     directory = tmp_path_factory.mktemp("differential")
     with (
         start_zookeeper(directory, properties=PROPERTIES, settings=SETTINGS, quick_start=True) as its,
-        start_ensemble(directory / "ours", options=OPTIONS) as ours,
+        quick_directory() as data,  # ZooKeeper is told not to sync
+        start_ensemble(data, options=OPTIONS) as ours,
     ):
         both = (
             Side("ZooKeeper", [its.servers[0].address]),
