@@ -70,6 +70,7 @@ async def test_who_does_not_release_keeps_the_others_waiting(connect: Connect) -
             async with zk.Partitioner(PATH, ["a", "b"], time_boundary=SOON) as two:
                 with pytest.raises(OperationTimeoutError):
                     await two.wait_for_acquire(timeout=0.3)
+                await one.wait_for_release()
                 assert (one.state, one.partitions) == (PartitionState.RELEASE, ("a", "b"))
                 assert (two.state, two.partitions) == (PartitionState.ALLOCATING, ())
 

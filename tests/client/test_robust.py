@@ -21,11 +21,13 @@ import anyio
 import pytest
 from anyio.abc import ByteStream
 from zkclient import AsyncZooKeeper, ClientClosedError, ConnectionLossError, State, ZooKeeper
-from zkclient.threads import LoopThread
+from zkclient.threads import EXIT_SECONDS_MAX, LoopThread
 
+from tests.disks import quick_directory
 from zk.server.testing import ServerProcess, free_ports, start_server
 
 STRICT = (sys.executable, "-X", "dev", "-W", "error")
+TO_SPARE_S = 3.0  # for the end of a Python that has nothing to wait for, on a busy machine
 SLOW = re.compile("Executing .* took [0-9.]+ seconds")  # what asyncio says in this mode when the machine is busy
 
 
@@ -41,15 +43,20 @@ def zk(hosts: str) -> Iterator[ZooKeeper]:
         yield zk
 
 
-def run(program: str | Path, *arguments: str, within: float = 20.0) -> str:
-    """The output of a program that ends well, in time, and without a word on stderr."""
-    began = monotonic()
+def run(program: str | Path, *arguments: str) -> str:
+    """The output of a program that ends well, and without a word on stderr."""
     what = (str(program),) if isinstance(program, Path) else ("-c", textwrap.dedent(program))
     ended = subprocess.run([*STRICT, *what, *arguments], capture_output=True, text=True, check=False, timeout=60)
     complaints = [line for line in ended.stderr.splitlines() if not SLOW.fullmatch(line)]
     assert (ended.returncode, complaints) == (0, [])
-    assert monotonic() - began < within
     return ended.stdout
+
+
+def seconds_to_end(program: str, *arguments: str) -> float:
+    """How long a program takes to end behind its last statement."""
+    program = f"{textwrap.dedent(program)}\nimport time; print(time.monotonic(), flush=True)"
+    said = run(program, *arguments)
+    return monotonic() - float(said.splitlines()[0])
 
 
 def in_threads(count: int, work: Callable[[int], object]) -> None:
@@ -153,11 +160,11 @@ def test_start_waits_for_a_session_and_stop_ends_it(hosts: str) -> None:
 
 def test_a_client_that_never_connects_says_within_its_timeout_which_hosts_it_tried() -> None:
     one, other = free_ports(2)
-    with ZooKeeper(f"127.0.0.1:{one},127.0.0.1:{other}", timeout=0.3) as zk:
+    with ZooKeeper(f"127.0.0.1:{one},127.0.0.1:{other}", timeout=0.5) as zk:
         began = monotonic()
         with pytest.raises(ConnectionLossError) as caught:
             zk.start()
-        assert monotonic() - began < 1
+        assert monotonic() - began < 5  # not the 10 s that it has if it is not told
     assert f"127.0.0.1:{one}: Connection refused" in str(caught.value)
     assert f"127.0.0.1:{other}: Connection refused" in str(caught.value)
 
@@ -188,8 +195,8 @@ def test_a_call_in_the_clients_own_thread_is_refused(hosts: str, caplog: pytest.
 def interrupted(wait: Callable[[], object]) -> None:
     """Press Ctrl-C while the main thread waits."""
     timer = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt):  # noqa: PT012 - here it may come as soon as the timer runs
+        timer.start()
         wait()
     timer.join()
 
@@ -270,10 +277,12 @@ def test_a_signal_while_a_lock_is_acquired_leaves_it_free(hosts: str) -> None:
         with ZooKeeper("{hosts}") as zk:
             zk.ensure_path("/")
             locks = [zk.Lock(f"/lock-{{number}}") for number in range(200)]
-            began = time.perf_counter()
-            locks[0].acquire()
-            took = time.perf_counter() - began
-            locks[0].release()
+            took = 1.0
+            for lock in locks[:5]:  # one may come upon a machine that stalls
+                began = time.perf_counter()
+                lock.acquire()
+                took = min(took, time.perf_counter() - began)
+                lock.release()
             for lock in locks:
                 held = None
                 try:
@@ -433,7 +442,7 @@ def test_workers_forked_before_and_after_the_first_call_serve_and_end_well(hosts
 
 
 def test_a_program_ends_at_once_with_calls_under_way_and_iterators_unfinished(hosts: str, zk: ZooKeeper) -> None:
-    run(
+    took = seconds_to_end(
         f"""
         import threading
         from zkclient import ZooKeeper
@@ -453,14 +462,14 @@ def test_a_program_ends_at_once_with_calls_under_way_and_iterators_unfinished(ho
             threading.Thread(target=work, daemon=True).start()
         threading.Thread(target=lambda: [zk.get("/") for _ in range(100)]).start()
         zk.add_listener(print)
-        """,
-        within=5,
+        """
     )
+    assert took < EXIT_SECONDS_MAX + TO_SPARE_S
     assert zk.get_children("/", read="linearizable") == ("lock",)
     assert zk.exists("/lock").num_children == 0  # type: ignore[union-attr]  # it is there
 
 
-def test_a_program_ends_in_time_although_the_servers_are_gone(tmp_path: Path) -> None:
+def test_a_program_ends_in_time_although_the_servers_are_gone() -> None:
     program = """
         import os, signal, sys, threading
         from zkclient import ZooKeeper
@@ -473,8 +482,9 @@ def test_a_program_ends_in_time_although_the_servers_are_gone(tmp_path: Path) ->
             threading.Thread(target=zk.get, args=("/",), daemon=True).start()
     """
     for number in (signal.SIGSTOP, signal.SIGKILL):
-        with start_server(tmp_path / number.name) as gone:
-            run(program, str(gone.pid), str(gone.address), str(int(number)), within=6)
+        with quick_directory() as data, start_server(data) as gone:
+            took = seconds_to_end(program, str(gone.pid), gone.hosts, str(int(number)))
+            assert took < EXIT_SECONDS_MAX + TO_SPARE_S
 
 
 def test_callbacks_in_the_loop_know_it_from_the_first_one_on() -> None:

@@ -75,14 +75,14 @@ async def test_a_server_that_is_not_who_it_should_be_is_not_talked_to(
     for name, context in (("elsewhere.test", trusting), ("localhost", ssl.create_default_context())):
         async with (
             tls_before(str(server.address), authority, name) as port,
-            AsyncZooKeeper(f"localhost:{port}", tls=context, timeout=0.3) as zk,
+            AsyncZooKeeper(f"localhost:{port}", tls=context, timeout=0.5) as zk,
         ):
             with pytest.raises(ConnectionLossError, match=f"localhost:{port}: .*certificate verify failed"):
                 await zk.exists("/")
 
 
 async def test_a_server_that_speaks_no_tls_is_named_as_such(server: ServerProcess, trusting: ssl.SSLContext) -> None:
-    async with AsyncZooKeeper(str(server.address), tls=trusting, timeout=0.3) as zk:
+    async with AsyncZooKeeper(str(server.address), tls=trusting, timeout=0.5) as zk:
         with pytest.raises(ConnectionLossError, match=f"{server.address}: the server closed .* TLS"):
             await zk.exists("/")
 
@@ -92,7 +92,7 @@ async def test_a_client_without_tls_learns_that_the_server_speaks_something_else
 ) -> None:
     async with (
         tls_before(str(server.address), authority) as port,
-        AsyncZooKeeper(f"localhost:{port}", timeout=0.3) as zk,
+        AsyncZooKeeper(f"localhost:{port}", timeout=0.5) as zk,
     ):
         with pytest.raises(ConnectionLossError, match=f"localhost:{port}: the server closed the connection"):
             await zk.exists("/")
@@ -100,6 +100,6 @@ async def test_a_client_without_tls_learns_that_the_server_speaks_something_else
 
 @pytest.mark.parametrize("hosts", ["no..such..name", "nosuchhost.invalid", "x" * 70])
 async def test_a_name_that_leads_nowhere_is_told_as_the_reason(hosts: str) -> None:
-    async with AsyncZooKeeper(hosts, timeout=0.3) as zk:
+    async with AsyncZooKeeper(hosts, timeout=0.5) as zk:
         with pytest.raises(ConnectionLossError, match=hosts):
             await zk.exists("/")
