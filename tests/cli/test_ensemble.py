@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.ports import free_base_port
 from zk.cli import ensemble
-from zk.server.testing import free_ports
 
 
 def pids_of(log: str) -> set[int]:
@@ -28,7 +28,7 @@ def is_running(pid: int) -> bool:
 
 @pytest.fixture
 def up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator["subprocess.Popen[str]"]:
-    [port] = free_ports(1)
+    port = free_base_port()
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     process = subprocess.Popen(
         [sys.executable, "-m", "zk.cli", "ensemble", "up", "--size", "3", "--base-port", str(port)],
