@@ -1,9 +1,8 @@
 """Real clients of one real server are recorded, and what they saw holds, also when the server dies meanwhile."""
 
-from pathlib import Path
-
 import pytest
 
+from tests.disks import quick_directory
 from zk.history import Recorder, check
 from zk.history.linearizability import check_linearizability
 from zk.server.testing import start_server
@@ -11,8 +10,8 @@ from zk.server.testing import start_server
 OPTIONS = ("--session-timeout-ms", "1000:40000")
 
 
-def test_what_real_clients_see_of_a_server_that_dies_holds(tmp_path: Path) -> None:
-    with start_server(tmp_path / "data", options=OPTIONS) as server:
+def test_what_real_clients_see_of_a_server_that_dies_holds() -> None:
+    with quick_directory() as data, start_server(data, options=OPTIONS) as server:
         with Recorder((str(server.address),), pause_ms=5, session_timeout_ms=2_000) as recorder:
             recorder.wait_for_answers(300)
             server.kill()
@@ -29,8 +28,8 @@ def test_what_real_clients_see_of_a_server_that_dies_holds(tmp_path: Path) -> No
     assert check_linearizability(history).groups == 2  # of four nodes: multis join pairs
 
 
-def test_it_says_when_answers_fail_to_come(tmp_path: Path) -> None:
-    with start_server(tmp_path / "data") as server:
+def test_it_says_when_answers_fail_to_come() -> None:
+    with quick_directory() as data, start_server(data) as server:
         with Recorder((str(server.address),), clients=1, pause_ms=5, call_timeout_s=0.2) as recorder:
             recorder.wait_for_answers(5)
             server.kill()
@@ -42,8 +41,12 @@ def test_it_says_when_answers_fail_to_come(tmp_path: Path) -> None:
     check(recorder.history)
 
 
-def test_a_history_may_be_looked_at_while_it_is_made(tmp_path: Path) -> None:
-    with start_server(tmp_path / "data") as server, Recorder((str(server.address),), pause_ms=3) as recorder:
+def test_a_history_may_be_looked_at_while_it_is_made() -> None:
+    with (
+        quick_directory() as data,
+        start_server(data) as server,
+        Recorder((str(server.address),), pause_ms=3) as recorder,
+    ):
         for _ in range(5):
             recorder.wait_for_answers(50)
             check(recorder.history)

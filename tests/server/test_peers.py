@@ -21,6 +21,7 @@ from zk.server.listener import listen
 from zk.server.peers import HELLO_TIMEOUT_MS, SEND_BUFFER_BYTES_MAX, Peers
 from zk.server.poller import Poller
 from zk.server.polling import open_poller
+from zk.server.testing import free_ports
 from zk.wire.peer import VERSION, Hello, encode
 
 pytestmark = pytest.mark.trio
@@ -240,9 +241,7 @@ async def test_a_peer_that_takes_nothing_is_cut_off_at_the_limit(caplog: pytest.
 
 
 async def test_a_server_that_is_not_there_is_told_once_and_dialled_again(caplog: pytest.LogCaptureFixture) -> None:
-    with socket.socket() as reserved:
-        reserved.bind(("127.0.0.1", 0))
-        address = Address(*reserved.getsockname())
+    address = Address("127.0.0.1", free_ports(1)[0])
     async with open_poller() as poller, trio.open_nursery() as nursery:
         side = Side(poller, hello(2))
         nursery.start_soon(side.run)

@@ -200,7 +200,7 @@ def test_the_lines_are_those_of_zookeeper(tmp_path: Path) -> None:
     kazoo = pytest.importorskip("kazoo.client", reason="kazoo is not installed: pip install 'zkensemble[bench]'")
 
     def texts(address: Address) -> dict[str, str]:
-        client = kazoo.KazooClient(str(address), timeout=10)
+        client = kazoo.KazooClient(str(address), timeout=40)  # a ping in between would be told of
         client.start()
         try:
             client.create("/a", b"x", ephemeral=True)
