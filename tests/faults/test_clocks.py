@@ -77,7 +77,7 @@ def test_wall_clocks_that_jump_end_no_session_and_turn_no_time_back(
                 recorder.wait_for_answers(100)
             clock[follower.id].set_ahead(0)
             leader.kill()  # a day ahead; whoever comes next is not
-            successor = ensemble.wait_until_serving()
+            successor = ensemble.wait_for_leader(leader)
             leader.start()
             ensemble.wait_until_serving()
         with Session(leader) as session:

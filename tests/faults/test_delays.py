@@ -79,7 +79,8 @@ def test_servers_thirty_milliseconds_apart_keep_their_leader_and_find_another_at
             assert (elections(ensemble), leader.status().epoch) == (calm, epoch)
             leader.kill()
             recorder.wait_for_answers(100)
-            successor = ensemble.wait_until_serving()
+            successor = ensemble.wait_for_leader(leader)
+            ensemble.wait_until_serving()
             assert successor.status().epoch <= epoch + 2, "an election storm"
             leader.start()
             ensemble.wait_until_serving()

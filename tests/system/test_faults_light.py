@@ -15,6 +15,7 @@ import anyio
 import pytest
 from zkclient import AsyncZooKeeper, EventType, State
 
+from tests.disks import quick_directory
 from zk.model.limits import MIB
 from zk.model.requests import Call, GetStatus
 from zk.server.server import FOLLOWER_TIMEOUT_MS, LEADER_TIMEOUT_MS
@@ -33,14 +34,6 @@ def others(ensemble: Ensemble, one: ServerProcess) -> list[ServerProcess]:
     return [server for server in ensemble.servers if server is not one]
 
 
-def until_all_agree(ensemble: Ensemble) -> None:
-    """Wait until all servers have the same content."""
-    ensemble.wait_until_serving()
-    deadline_s = time.monotonic() + 10
-    while len({(status.zxid, status.digest) for status in (server.status() for server in ensemble.servers)}) > 1:
-        assert time.monotonic() < deadline_s
-
-
 def traceless(ensemble: Ensemble) -> bool:
     return not any("Traceback" in server.log for server in ensemble.servers)
 
@@ -53,8 +46,8 @@ def test_a_server_that_was_paused_answers_nothing_from_the_past_and_ends_no_sess
     async def pause(ensemble: Ensemble, paused: ServerProcess) -> None:
         rest = others(ensemble, paused)
         async with (
-            AsyncZooKeeper(str(paused.address), session_timeout_ms=4_000, timeout=15) as here,
-            AsyncZooKeeper(addresses(rest), session_timeout_ms=4_000, timeout=15) as there,
+            AsyncZooKeeper(str(paused.address), session_timeout_ms=20_000, timeout=15) as here,
+            AsyncZooKeeper(addresses(rest), session_timeout_ms=20_000, timeout=15) as there,
         ):
             states: list[State] = []
             here.add_listener(states.append)
@@ -80,7 +73,7 @@ def test_a_server_that_was_paused_answers_nothing_from_the_past_and_ends_no_sess
         leader = ensemble.leader()
         paused = leader if role == "leader" else others(ensemble, leader)[0]
         anyio.run(pause, ensemble, paused)
-        until_all_agree(ensemble)
+        ensemble.wait_until_agreed()
 
 
 # ---- restarted servers
@@ -102,13 +95,13 @@ def test_a_follower_that_missed_fifty_thousand_writes_catches_up_by_its_log(tmp_
         follower.kill()
         anyio.run(write, addresses(others(ensemble, follower)))
         follower.start()
-        until_all_agree(ensemble)
+        ensemble.wait_until_agreed(60)  # all that it missed takes a busy machine a while
         assert follower.status().znodes > 50_000
         installed = list(follower.data.glob("snapshot-*-*"))  # named by the stream that they came with
         assert installed == []
 
 
-def test_a_rolling_restart_under_load_fails_no_write(tmp_path: Path) -> None:
+def test_a_rolling_restart_under_load_fails_no_write() -> None:
     async def write(servers: str, path: str, done: anyio.Event, gaps_s: list[float]) -> None:
         async with AsyncZooKeeper(servers, session_timeout_ms=10_000, timeout=15) as zk:
             await zk.create(path)
@@ -136,10 +129,10 @@ def test_a_rolling_restart_under_load_fails_no_write(tmp_path: Path) -> None:
             done.set()
         return gaps_s
 
-    with start_ensemble(tmp_path) as ensemble:
+    with quick_directory() as directory, start_ensemble(directory) as ensemble:
         gaps_s = anyio.run(restart_all, ensemble)
-        assert max(gaps_s) < 2  # usually 0.1
-        until_all_agree(ensemble)
+        assert max(gaps_s) < 2  # usually 0.1, but for what a disk may take
+        ensemble.wait_until_agreed()
 
 
 def test_a_watch_stream_misses_nothing_while_its_servers_are_killed(tmp_path: Path) -> None:
@@ -178,38 +171,50 @@ def test_a_watch_stream_misses_nothing_while_its_servers_are_killed(tmp_path: Pa
 # ---- dead clients
 
 CLIENT = """
-import anyio
+import anyio, sys
 from zkclient import AsyncZooKeeper
 
 async def main():
     async with AsyncZooKeeper("{servers}", session_timeout_ms=1_500) as zk:
         await zk.create("/ephemeral", ephemeral=True)
         print("created", flush=True)
+        await anyio.to_thread.run_sync(sys.stdin.readline)
+        await zk.sync()
+        print("synced", flush=True)
         await anyio.sleep_forever()
 
 anyio.run(main)
 """
 
 
-def test_an_ephemeral_goes_when_its_killed_client_has_been_silent_for_the_timeout_and_not_before(
-    tmp_path: Path,
-) -> None:
+def test_an_ephemeral_goes_when_its_killed_client_has_been_silent_for_the_timeout_and_not_before() -> None:
     async def gone_after_s(servers: str, client: "subprocess.Popen[bytes]") -> float:
+        """Counted from before its last words."""
         async with AsyncZooKeeper(servers, timeout=15) as zk:
             await anyio.sleep(2)  # longer than the timeout: a client that lives keeps it
             assert await zk.exists("/ephemeral") is not None
-            client.kill()
-            killed_s = time.monotonic()
+            asked_s = time.monotonic()
+            assert await anyio.to_thread.run_sync(last_word, client) == b"synced\n"
             while await zk.exists("/ephemeral") is not None:
                 await anyio.sleep(0.01)
-            return time.monotonic() - killed_s
+            return time.monotonic() - asked_s
 
-    with start_ensemble(tmp_path, options=["--session-timeout-ms", "500:40000"]) as ensemble:
+    def last_word(client: "subprocess.Popen[bytes]") -> bytes:
+        assert client.stdin is not None
+        assert client.stdout is not None
+        client.stdin.write(b"\n")
+        client.stdin.flush()
+        said = client.stdout.readline()
+        client.kill()
+        return said
+
+    options = ["--session-timeout-ms", "500:40000"]
+    with quick_directory() as directory, start_ensemble(directory, options=options) as ensemble:
         command = [sys.executable, "-c", CLIENT.format(servers=ensemble.hosts)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE) as client:
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as client:
             assert client.stdout is not None
             assert client.stdout.readline() == b"created\n"
-            assert 0.9 < anyio.run(gone_after_s, ensemble.hosts, client) < 2.5  # its last ping was before
+            assert 1.5 <= anyio.run(gone_after_s, ensemble.hosts, client) < 5
 
 
 # ---- hostile bytes
@@ -245,10 +250,14 @@ def blast(port: int, data: bytes) -> None:
 
 
 def answer_s(server: ServerProcess) -> float:
-    """How long an honest client waits."""
-    asked_s = time.monotonic()
-    server.status()
-    return time.monotonic() - asked_s
+    """How long an honest client waits, at best: a busy machine may stall at any moment."""
+
+    def once() -> float:
+        asked_s = time.monotonic()
+        server.status()
+        return time.monotonic() - asked_s
+
+    return min(once() for _ in range(5))
 
 
 HUGE = [  # headers that promise gigabytes, nesting without end

@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -49,25 +48,6 @@ def addresses(*servers: ServerProcess) -> str:
     return ",".join(str(server.address) for server in servers)
 
 
-def until(condition: Callable[[], bool], timeout_s: float = 10) -> None:
-    """Ask again and again; for what no line of a log tells."""
-    deadline_s = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline_s
-
-
-def until_all_agree(ensemble: Ensemble) -> None:
-    """Wait until all servers have a vote, and the same content."""
-
-    def agree() -> bool:
-        statuses = [server.status() for server in ensemble.servers]
-        roles = sorted(status.role for status in statuses)
-        return roles == ["follower", "follower", "leader"] and len({(s.zxid, s.digest) for s in statuses}) == 1
-
-    ensemble.wait_until_serving()
-    until(agree)
-
-
 def cast(ensemble: Ensemble) -> tuple[ServerProcess, ServerProcess, ServerProcess]:
     """The leader and the others."""
     leader = ensemble.leader()
@@ -95,11 +75,11 @@ def test_a_wiped_server_is_taken_in_again_and_then_counts(tmp_path: Path) -> Non
         shutil.rmtree(wiped.data)
         names |= create(addresses(leader, other), "meanwhile", 20)
         wiped.start()
-        until_all_agree(ensemble)
+        ensemble.wait_until_agreed()
         other.kill()
         names |= create(addresses(leader, wiped), "after", 20)  # each needs the disk that is new
         other.start()
-        until_all_agree(ensemble)
+        ensemble.wait_until_agreed()
         assert found(str(wiped.address)) == names
 
 
@@ -145,7 +125,7 @@ def test_an_older_copy_of_one_directory_does_no_harm_while_the_others_have_it_al
         restored.start()
         restored.wait_until_serving()
         names |= create(ensemble.hosts, "behind-the-copy", 10)
-        until_all_agree(ensemble)
+        ensemble.wait_until_agreed()
         restored.kill()
         shutil.rmtree(restored.data)
         shutil.copytree(tmp_path / "copy", restored.data)
@@ -153,7 +133,7 @@ def test_an_older_copy_of_one_directory_does_no_harm_while_the_others_have_it_al
         restored.start()
         assert found(addresses(restored, other)) == names
         leader.start()
-        until_all_agree(ensemble)
+        ensemble.wait_until_agreed()
 
 
 def test_a_directory_of_an_earlier_founding_is_not_taken_in(tmp_path: Path) -> None:
@@ -269,7 +249,7 @@ def test_a_damaged_server_of_an_ensemble_comes_back_by_the_leader_and_counts(tmp
         damage(damaged.data / segment_name(1))
         begin = len(damaged.lines)
         damaged.start()
-        until_all_agree(ensemble)
+        ensemble.wait_until_agreed()
         damaged.wait_for_line(f"WARNING the log is damaged: {segment_name(1)}, offset ", since=begin)
         other.kill()
         names |= create(addresses(leader, damaged), "after", 5)

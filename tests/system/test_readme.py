@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 from zkclient import ZooKeeper
 
-from zk.server.testing import ServerProcess, free_ports, start_server
+from tests.disks import quick_directory
+from tests.ports import free_base_port
+from zk.server.testing import ServerProcess, start_server
 
 ROOT = Path(__file__).parents[2]
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
@@ -33,7 +35,7 @@ def environment(**more: str) -> dict[str, str]:
 def base_port() -> Iterator[int]:
     """The README's ensemble, started by the README's command, on other ports."""
     [start] = [text for text in SHELL if "ensemble up" in text]
-    port = free_ports(6)[0]
+    port = free_base_port()
     command = start.strip().replace("2181", str(port))
     with running(command) as process:
         assert process.stdout is not None
@@ -86,8 +88,8 @@ def test_the_tour_of_the_readme_runs_as_written(base_port: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    with start_server(tmp_path_factory.mktemp("examples") / "data") as running_server:
+def server() -> Iterator[ServerProcess]:
+    with quick_directory() as data, start_server(data) as running_server:
         yield running_server
 
 
@@ -166,7 +168,7 @@ def test_the_work_queue_example(server: ServerProcess, tmp_path: Path) -> None:
     there, missing = tmp_path / "there", tmp_path / "missing"
     there.write_text("")
     assert run_example("work_queue", server, "put", str(missing), str(there)) == []
-    assert run_example("work_queue", server, "work", "--idle", "0.3") == [
+    assert run_example("work_queue", server, "work", "--idle", "1") == [
         f"{missing}: No such file or directory, attempt 1",
         f"{missing}: No such file or directory, attempt 2",
         f"e3b0c442 {there}",
