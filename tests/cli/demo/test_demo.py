@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.disks import quick_directory
+
 CLAIMS = (
     "every file's hash is right",
     "every result was recorded exactly once",
@@ -25,20 +27,23 @@ def test_the_demo_holds_itself_to_account_and_finds_nothing(tmp_path: Path, monk
     source.mkdir()
     for number in range(60):
         (source / f"{number}.txt").write_text(f"file {number}\n" * number)
-    (tmp_path / "tmp").mkdir()
-    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
-    began_s = time.monotonic()
-    ran = subprocess.run(
-        [sys.executable, "-m", "zk.cli", "demo", "--source", str(source)], capture_output=True, text=True, timeout=90
-    )
-    assert (ran.returncode, ran.stderr) == (0, ""), ran.stdout
-    assert time.monotonic() - began_s < 30
+    with quick_directory() as data:
+        monkeypatch.setenv("TMPDIR", str(data))
+        began_s = time.monotonic()
+        ran = subprocess.run(
+            [sys.executable, "-m", "zk.cli", "demo", "--source", str(source)],
+            capture_output=True,
+            text=True,
+            timeout=90,
+        )
+        assert (ran.returncode, ran.stderr) == (0, ""), ran.stdout
+        assert time.monotonic() - began_s < 30
+        assert not any(data.iterdir())  # nothing is left behind
     assert "\x1b" not in ran.stdout  # plain lines, since this is no terminal
     assert re.findall(r"^ok     (.*?):", ran.stdout, re.MULTILINE) == list(CLAIMS)
     assert re.search(r"s\d, the leading server, is killed with -9", ran.stdout)
     assert re.search(r"w\d, the leading worker, is killed with -9", ran.stdout)
     assert re.search(r"the service took no writes for \d+ ms at the failover", ran.stdout)
-    assert not any((tmp_path / "tmp").iterdir())  # nothing is left behind
 
 
 def test_a_directory_without_files_is_refused(tmp_path: Path) -> None:
