@@ -100,6 +100,7 @@ async def test_a_waiter_that_gives_up_lets_nobody_past_and_stops_nobody(connect:
             for number in range(2):
                 tasks.start_soon(crowd.hold, number)
                 await until(observer, number + 1)
+            await crowd.until_holding(0, 1)
             async with anyio.create_task_group() as impatient:
                 for number in range(2, 5):
                     (tasks if number == 3 else impatient).start_soon(crowd.hold, number)
