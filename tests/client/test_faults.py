@@ -216,7 +216,7 @@ async def test_an_overdue_write_says_that_it_may_have_been_done(server: ServerPr
 
 
 async def test_a_silent_server_is_left_and_the_session_lives_on(server: ServerProcess, connect: Connect) -> None:
-    async with linked(server, connect, session_timeout_ms=1_500) as (zk, link):
+    async with linked(server, connect, session_timeout_ms=3_000) as (zk, link):  # a third is left to come back in
         session_id = zk.session_id
         states = States(zk)
         await zk.create("/mine", ephemeral=True)

@@ -119,7 +119,7 @@ def test_who_expires_no_session_is_told_which_there_are(server: EmbeddedServer, 
 
 
 def test_a_paused_server_suspends_its_clients_and_loses_none_of_them(server: EmbeddedServer) -> None:
-    with ZooKeeper(server.hosts, session_timeout_ms=900) as zk:
+    with ZooKeeper(server.hosts, session_timeout_ms=3_000) as zk:  # a third of it is left to come back in
         zk.create("/mine", ephemeral=True)
         session_id, states = zk.session_id, States(zk)
         server.pause()
