@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.disks import quick_directory
 from tests.ports import free_base_port
 from zk.cli import ensemble
 
@@ -27,9 +28,16 @@ def is_running(pid: int) -> bool:
 
 
 @pytest.fixture
-def up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator["subprocess.Popen[str]"]:
+def temporary() -> Iterator[Path]:
+    """The directory for temporary files: what takes longer to stop than a server may is killed."""
+    with quick_directory() as directory:
+        yield directory
+
+
+@pytest.fixture
+def up(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator["subprocess.Popen[str]"]:
     port = free_base_port()
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(temporary))
     process = subprocess.Popen(
         [sys.executable, "-m", "zk.cli", "ensemble", "up", "--size", "3", "--base-port", str(port)],
         stdout=subprocess.PIPE,
@@ -54,18 +62,18 @@ def wait_until_serving(up: "subprocess.Popen[str]") -> tuple[str, list[str]]:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_ensemble_serves_until_it_is_asked_to_stop(
-    up: "subprocess.Popen[str]", number: signal.Signals, tmp_path: Path
+    up: "subprocess.Popen[str]", number: signal.Signals, temporary: Path
 ) -> None:
     connect, lines = wait_until_serving(up)
     status = subprocess.run([sys.executable, "-m", "zk.cli", "status", "--server", connect], capture_output=True)
     assert status.returncode == 0
     assert {line[:4] for line in lines if ": serving" in line} == {"s1| ", "s2| ", "s3| "}
-    assert any(tmp_path.iterdir())
+    assert any(temporary.iterdir())
     up.send_signal(number)
     out, err = up.communicate(timeout=10)  # the logs end when the servers have: they hold the same pipe
     assert (up.returncode, out) == (0, "")
     assert err.count("exit code 0") == 3
-    assert not any(tmp_path.iterdir())  # the temporary data is gone
+    assert not any(temporary.iterdir())  # the temporary data is gone
 
 
 def test_no_server_outlives_an_ensemble_that_is_killed(up: "subprocess.Popen[str]") -> None:
