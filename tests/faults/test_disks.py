@@ -202,6 +202,7 @@ def test_two_of_three_directories_removed_found_no_new_ensemble(tmp_path: Path) 
                 shutil.rmtree(server.data)
             for server in robbed:
                 ends(server)
+            for server in robbed:  # not before: with the other one still there, the first would be given a vote again
                 server.start()
             lines = [server.wait_for_line("WARNING no leader for 5 s") for server in ensemble.servers]
         assert {server.status().leader for server in ensemble.servers} == {0}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.disks import quick_directory
 from zk.model.errors import SessionExpiredError, SessionMovedError
 from zk.model.replies import DONE, ChildrenReply, Created, DataReply, StatReply
 from zk.model.requests import Create, CreateMode, GetChildren, GetData, Ping, SetData
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from tests.faults.conftest import UnderLoad
 
 SHORT_TIMEOUTS = ["--session-timeout-ms", "500:40000"]
-TIMEOUT_MS = 1_500
+TIMEOUT_MS = 1_500  # where sessions are so short, disks are in memory
 LONGER_S = 2.5  # than that timeout
 STORM_S = 18.0
 
@@ -131,9 +132,9 @@ def told(session: Session, xids: Sequence[int]) -> list[object]:
 
 
 def test_a_leader_paused_for_longer_than_the_timeout_wakes_without_a_word_from_the_past(
-    tmp_path: Path, opened: Open
+    opened: Open,
 ) -> None:
-    with start_ensemble(tmp_path, options=SHORT_TIMEOUTS) as ensemble:
+    with quick_directory() as directory, start_ensemble(directory, options=SHORT_TIMEOUTS) as ensemble:
         leader = ensemble.leader()
         one, other = (opened(server) for server in ensemble.others(leader))
         silent, another = opened(leader), opened(leader)
@@ -160,8 +161,8 @@ def test_a_leader_paused_for_longer_than_the_timeout_wakes_without_a_word_from_t
         assert quiet(ensemble)
 
 
-def test_a_session_that_left_a_paused_follower_is_not_served_by_it_any_more(tmp_path: Path, opened: Open) -> None:
-    with start_ensemble(tmp_path, options=SHORT_TIMEOUTS) as ensemble:
+def test_a_session_that_left_a_paused_follower_is_not_served_by_it_any_more(opened: Open) -> None:
+    with quick_directory() as directory, start_ensemble(directory, options=SHORT_TIMEOUTS) as ensemble:
         paused, other = ensemble.others(ensemble.leader())
         left = opened(paused)
         create_ephemeral(left, "/mine", b"old")
@@ -208,10 +209,8 @@ def pause_all(ensemble: Ensemble) -> None:
 
 
 @pytest.mark.parametrize("harm", [pause_all, kill_a_majority])
-def test_time_during_which_nobody_could_be_heard_does_not_count(
-    tmp_path: Path, opened: Open, harm: Callable[[Ensemble], None]
-) -> None:
-    with start_ensemble(tmp_path, options=SHORT_TIMEOUTS) as ensemble:
+def test_time_during_which_nobody_could_be_heard_does_not_count(opened: Open, harm: Callable[[Ensemble], None]) -> None:
+    with quick_directory() as directory, start_ensemble(directory, options=SHORT_TIMEOUTS) as ensemble:
         before = [opened(server) for server in ensemble.servers]
         for number, session in enumerate(before):
             create_ephemeral(session, f"/{number}")
@@ -227,9 +226,9 @@ def test_time_during_which_nobody_could_be_heard_does_not_count(
 
 
 def test_a_rolling_restart_under_load_costs_no_session_and_leaves_no_outcome_unknown(
-    tmp_path: Path, under_load: "UnderLoad"
+    under_load: "UnderLoad",
 ) -> None:
-    with start_ensemble(tmp_path) as ensemble:
+    with quick_directory() as directory, start_ensemble(directory) as ensemble:
         with under_load(ensemble) as recorder:
             for server in ensemble.servers:
                 assert server.terminate() == 0

@@ -4,7 +4,6 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
-from pathlib import Path
 from typing import TypeVar
 
 import pytest
@@ -12,6 +11,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from zkclient import AsyncZooKeeper, EventType, State, WatchEvent
 from zkclient.errors import ClientClosedError
 
+from tests.disks import quick_directory
 from zk.faults.namespaces import Loss, Site, between, host_name, start_site, why_not
 from zk.history import Recorder, check
 from zk.server.testing import ServerProcess
@@ -119,7 +119,7 @@ class Trial:
 
 
 @pytest.fixture
-def open_trial(tmp_path: Path) -> Iterator[Callable[..., Trial]]:
+def open_trial() -> Iterator[Callable[..., Trial]]:
     """Start an ensemble of a size in a network of its own; the test's thread is among the clients then."""
     reason = why_not()
     if reason:
@@ -127,6 +127,7 @@ def open_trial(tmp_path: Path) -> Iterator[Callable[..., Trial]]:
     with ExitStack() as stack:
 
         def open_one(size: int = 3) -> Trial:
-            return Trial(stack.enter_context(start_site(tmp_path, size, guests=[GUEST])), stack)
+            directory = stack.enter_context(quick_directory())  # what is timed here is the network
+            return Trial(stack.enter_context(start_site(directory, size, guests=[GUEST])), stack)
 
         yield open_one
