@@ -80,7 +80,7 @@ def test_a_refusal_is_one_line_and_its_own_exit_code(
     zk("create", "-p", "/a/b")
     zk("create", "/locked", "--acl", "world:anyone:r")
     if "--server" in arguments:
-        monkeypatch.setattr("zk.cli.console.CALL_TIMEOUT_S", 0.2)
+        monkeypatch.setattr("zk.cli.console.CALL_TIMEOUT_S", 0.5)
     outcome = zk(*arguments)
     assert (outcome.code, outcome.out, outcome.err.count("\n")) == (code, "", 1)
     assert outcome.err.startswith("zk: ")
