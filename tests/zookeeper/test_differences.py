@@ -8,7 +8,7 @@ import pytest
 from tests.zookeeper.differential import Ask, Attach, Ended, RawReply, Sides, Step, Transcript, Vanish
 from tests.zookeeper.steps import BASE
 from zk.model.acl import Acl
-from zk.model.errors import APIError, Code
+from zk.model.errors import APIError, Code, SessionExpiredError
 from zk.model.events import WatcherType, WatchEvent, WatchMode
 from zk.model.record import Zxid
 from zk.model.replies import AclReply, DataReply, IdentitiesReply, MultiReply, Reply
@@ -18,6 +18,8 @@ from zk.model.requests import (
     Check,
     CheckWatches,
     ClientRequest,
+    CloseSession,
+    Connect,
     Create,
     Delete,
     Exists,
@@ -79,6 +81,11 @@ DIFFERENCES: dict[str, tuple[list[Step], str, str]] = {
     "A check by itself": (asked(Check(BASE), Check(BASE, 1)), "- -103", "ok -103"),
     "Permissions beyond 31": (asked(Create(NODE, b"", (Acl(32, "world", "anyone"),))), "ok", "-114"),
     "IPv6 addresses in ACLs": (asked(Create(NODE, b"", (Acl(31, "ip", "::1"),))), "-114", "ok"),
+    "IPv4 addresses with leading zeros in ACLs": (
+        asked(Create(NODE, b"", (Acl(31, "ip", "127.0.0.010"),))),
+        "ok",
+        "-114",
+    ),
     "x509 and sasl in ACLs": (
         asked(Create(NODE, b"", (Acl(31, "x509", "CN=ann"),)), Create(f"{NODE}-2", b"", (Acl(31, "sasl", "ann"),))),
         "-114 -114",
@@ -118,6 +125,7 @@ DIFFERENCES: dict[str, tuple[list[Step], str, str]] = {
         "ok - ok ip",
         "ok - ok digest ip",
     ),
+    "A wrong password for a session": ([], "", ""),  # see below
     "Large multis": (
         asked(Multi(tuple(Check(BASE) for _ in range(1_001)))),
         "ok " * 1_001,
@@ -186,13 +194,28 @@ def test_both_end_a_connection_for_an_unknown_request(sides: Sides) -> None:
         assert ended == [Ended()]
 
 
-def test_the_stat_of_the_configuration_s_node_differs_in_its_aversion(sides: Sides) -> None:
+def test_who_knows_only_the_number_of_a_session_cuts_its_client_off_from_zookeeper_but_not_here(sides: Sides) -> None:
+    heard = []
+    for side in sides:
+        client, imposter = side.open(), side.open()
+        [refused] = imposter.connect(Connect(client.session_id, b"x" * 16, 10_000))
+        assert isinstance(refused, Reply)
+        assert refused.body == SessionExpiredError()
+        heard.append(client.hear())
+        client.ask(CloseSession())
+        client.vanish()
+        imposter.vanish()
+    assert heard == [[Ended()], []]
+
+
+def test_the_stat_of_the_configuration_s_node_differs(sides: Sides) -> None:
     [[[(_, theirs)]], [[(_, ours)]]] = [side.run(asked(GetAcl("/zookeeper/config")), BASE) for side in sides]
     assert isinstance(theirs, Reply)
     assert isinstance(ours, Reply)
     assert isinstance(theirs.body, AclReply)
     assert isinstance(ours.body, AclReply)
     assert (theirs.body.stat.aversion, ours.body.stat.aversion) == (-1, 0)
+    assert ours.body.stat.version == 1
     assert theirs.body.acl == ours.body.acl
 
 
