@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from zk.model.errors import AuthFailedError, BadArgumentsError, SessionExpiredError, SessionMovedError
 from zk.model.events import EventType, WatchMode
 from zk.model.peering import ReadIndexAnswer
@@ -12,6 +14,7 @@ from zk.model.requests import (
     CloseSession,
     Connect,
     Create,
+    CreateMode,
     GetData,
     GetStatus,
     Ping,
@@ -23,6 +26,8 @@ from zk.replica.events import Flush
 
 if TYPE_CHECKING:
     from tests.replica.conftest import Cluster, TestClient
+
+SEQUENTIAL = CreateMode.PERSISTENT_SEQUENTIAL
 
 
 def replies(client: "TestClient") -> list[Reply]:
@@ -191,3 +196,19 @@ def test_two_connections_that_attach_the_same_session_at_once_end_with_one(three
         left = [client for client in pair if client.closed is None]
         assert len(left) == 1
         assert left[0].ask(Sync()) == DONE
+
+
+@pytest.mark.parametrize("at_the_leader", [True, False])
+def test_a_flood_of_large_writes_is_answered_in_order_and_costs_no_follower(
+    three: "Cluster", at_the_leader: bool
+) -> None:
+    leader = three.leader_id
+    followers = [server for server in three.servers if server != leader]
+    client = three.connect(leader if at_the_leader else three.follower_id).open()
+    links = [three.connection(leader, follower) for follower in followers]
+    xids = [client.call(Create("/large-", b"x" * 900_000, mode=SEQUENTIAL)) for _ in range(30)]
+    three.settle()
+    answers = [client.answer_to(xid) for xid in xids]
+    assert [a.path if isinstance(a, Created) else a for a in answers] == [f"/large-{n:010}" for n in range(30)]
+    assert (three.leader_id, client.closed) == (leader, None)
+    assert [three.connection(leader, follower) for follower in followers] == links

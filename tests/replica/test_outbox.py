@@ -27,6 +27,20 @@ def test_writes_leave_in_order_of_arrival_and_are_counted_as_sent() -> None:
     assert (len(outbox), client.unsent, outbox.take()) == (0, 0, ([], []))
 
 
+def test_no_more_leaves_at_once_than_the_bytes_allow_but_one_write_at_the_least() -> None:
+    outbox, client = Outbox(), client_with(7, unsent=3)
+    outbox.add(b"1" * 10, txn(1), client)
+    outbox.add(b"2" * 4, txn(2), client)
+    outbox.add(b"forwarded", None, None)
+    outbox.add(b"3", txn(3), client)
+    assert outbox.take(9) == ([b"1" * 10], [txn(1)])
+    assert (len(outbox), client.unsent) == (3, 2)
+    assert outbox.take(13) == ([b"2" * 4, b"forwarded"], [txn(2), None])
+    assert (len(outbox), client.unsent) == (1, 1)
+    assert outbox.take(13) == ([b"3"], [txn(3)])
+    assert (len(outbox), client.unsent, outbox.take(13)) == (0, 0, ([], []))
+
+
 def test_the_open_of_a_connection_that_is_gone_is_dropped_but_the_writes_of_a_session_are_not() -> None:
     outbox, opening, writing = Outbox(), client_with(0, unsent=1), client_with(7, unsent=1)
     opening.closed = writing.closed = True

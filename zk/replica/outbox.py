@@ -1,6 +1,8 @@
 """Writes that wait for the end of the round, or for a leader, before they are proposed or forwarded."""
 
-from itertools import compress
+import sys
+from bisect import bisect_right
+from itertools import accumulate, compress
 
 from zk.model.requests import Txn
 from zk.replica.client import Client
@@ -22,26 +24,27 @@ class Outbox:
         self._txns.append(txn)
         self._clients.append(client)
 
-    def take(self) -> tuple[list[bytes], list[Txn | None]]:
-        """The bodies of all writes that are still wanted, and their transactions; and an empty outbox."""
+    def take(self, bytes_max: int = sys.maxsize) -> tuple[list[bytes], list[Txn | None]]:
+        """The bodies of the first writes, with no more than `bytes_max` together unless the first alone has more, and
+        their transactions. They leave the outbox; what nobody wants any more is left out."""
+        count = max(1, bisect_right(list(accumulate(map(len, self._bodies))), bytes_max))
+        bodies, self._bodies = self._bodies[:count], self._bodies[count:]
+        txns, self._txns = self._txns[:count], self._txns[count:]
+        clients, self._clients = self._clients[:count], self._clients[count:]
         unwanted = False
-        for client in self._clients:
+        for client in clients:
             if client is not None:
                 client.unsent -= 1
                 if client.session_id == 0 and not client.awaits_session:
                     unwanted = True
         if unwanted:
-            self._keep([client is None or client.session_id != 0 or client.awaits_session for client in self._clients])
-        bodies, self._bodies = self._bodies, []
-        txns, self._txns = self._txns, []
-        self._clients = []
+            wanted = [client is None or client.session_id != 0 or client.awaits_session for client in clients]
+            return list(compress(bodies, wanted)), list(compress(txns, wanted))
         return bodies, txns
 
     def keep_own_clients(self) -> None:
         """The leader's role is over: what others forwarded, and what it proposed as leader, is theirs and void."""
-        self._keep([client is not None for client in self._clients])
-
-    def _keep(self, wanted: list[bool]) -> None:
+        wanted = [client is not None for client in self._clients]
         self._bodies = list(compress(self._bodies, wanted))
         self._txns = list(compress(self._txns, wanted))
         self._clients = list(compress(self._clients, wanted))

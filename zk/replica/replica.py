@@ -6,6 +6,7 @@ clients.py (what a client sees), clocks.py, reads.py, outbox.py, snapshots.py, d
 """
 
 import logging
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import assert_never
 
@@ -50,6 +51,9 @@ _LEAD_SYNC = Role.LEAD_SYNC
 WRITES_HELD_MAX = 64  # as many writes are proposed at once, even if the batch before them is not committed yet
 QUOTA_WARNING_INTERVAL_MS = 60_000  # how often one subtree's soft quota is spoken of
 FORWARD_BYTES_MAX = 1024 * 1024  # one Forward carries no more than this, or a single write
+PROPOSE_BYTES_MAX = 2 * 1024 * 1024
+"""No more is proposed at once, or a single write. It all leaves before a follower can acknowledge any of it, and one
+that is `in_flight_bytes_max` behind is dropped: together with the window's bytes it must stay below that."""
 
 
 @record
@@ -384,8 +388,8 @@ class Replica:
         if self._step_with is None:
             return  # what has gathered waits for a leader
         if self._clocks is not None:  # it leads
-            if len(self._outbox) and self._may_propose:
-                self._propose()
+            while len(self._outbox) and self._may_propose:
+                self._propose(PROPOSE_BYTES_MAX)
             token = self._reads.ask()
             if token is not None:
                 self._hear_askers(token)
@@ -412,13 +416,13 @@ class Replica:
         zab = self.engine
         return zab.window_open and (zab.commit >= zab.last or len(self._outbox) >= WRITES_HELD_MAX)
 
-    def _propose(self) -> None:
+    def _propose(self, bytes_max: int = sys.maxsize) -> None:
         """Give the gathered writes their time, and to the engine. Own clients' transactions ride along as tokens."""
         if self._stamp_ms < self.clients.wall_ms:
             self._stamp_ms = self.clients.wall_ms
         time_ms = self._stamp_ms
         stamp = txn_codec.stamp(time_ms, b"")
-        bodies, txns = self._outbox.take()
+        bodies, txns = self._outbox.take(bytes_max)
         for txn in txns:
             if txn is not None:
                 txn.time_ms = time_ms
