@@ -303,6 +303,19 @@ def test_kazoo_keeps_its_session_and_its_watches_when_the_server_is_killed(tmp_p
         assert seen.get(timeout=TIMEOUT_S) == b"1"
 
 
+def test_a_flood_of_large_writes_costs_no_connection_at_any_server(tmp_path: Path) -> None:
+    with start_ensemble(tmp_path) as ensemble:
+        for server in ensemble.servers:
+            with kazoo(server.hosts) as zk:
+                states: list[str] = []
+                zk.add_listener(states.append)
+                zk.create("/flood")
+                writes = [zk.set_async("/flood", bytes(40_000)) for _ in range(1_000)]  # none waits for another
+                assert [write.get(timeout=TIMEOUT_S).version for write in writes] == [*range(1, 1_001)]
+                zk.delete("/flood")
+                assert states == []
+
+
 def test_kazoo_moves_to_another_server_when_the_leader_is_killed(tmp_path: Path) -> None:
     with start_ensemble(tmp_path) as ensemble:
         leader = ensemble.leader()

@@ -21,13 +21,15 @@ class Pending:
     """A call that can't be answered yet: it waits for its turn, for its write to be applied, or for a zxid to be
     reached.
 
-    `n` is a write's number in this connection. A read is not answered before `at_least` is applied (None: not known
-    yet). `body` is the answer, once it is known; `done` is what is answered to a write where the tree says Done; `zxid`
-    is the answer's, if it is not the server's last applied one at the time of sending. `next` is the call behind it.
+    `n` is a write's number in this connection, `size` its bytes on the way. A read is not answered before `at_least` is
+    applied (None: not known yet). `body` is the answer, once it is known; `done` is what is answered to a write where
+    the tree says Done; `zxid` is the answer's, if it is not the server's last applied one at the time of sending.
+    `next` is the call behind it.
     """
 
     call: Call
     n: int = 0
+    size: int = 0
     at_least: Zxid | None = ANY_ZXID
     body: Body | APIError | None = None
     done: Body = DONE
@@ -104,6 +106,15 @@ class Client:
         while pending is not None:
             yield pending
             pending = pending.next
+
+    @property
+    def write_bytes(self) -> int:
+        """Of all writes under way."""
+        total, pending = 0, self.write
+        while pending is not None:
+            total += pending.size
+            pending = pending.next
+        return total
 
     def put(self, pending: Pending) -> None:
         """A call came in that can't be answered yet."""

@@ -98,6 +98,7 @@ class Clients:
         self.wall_ms = 0
         self.applied = self._advanced_to = tree.zxid
         self.disk_low = False
+        self.unapplied_bytes = 0  # of the writes of clients here
         self.read_only = False  # whether those are served without a leader who asked for it
         self.blocked: dict[ConnectionId, Client] = {}  # clients whose oldest call is a read that waits for a zxid
         self.watches = WatchTable(config.limits.watches_per_connection_max)
@@ -187,6 +188,7 @@ class Clients:
 
     def _forget(self, client: Client) -> None:
         client.closed = True
+        self.unapplied_bytes -= client.write_bytes
         del self._by_connection[client.connection]
         if self._attached.get(client.session_id) is client:
             del self._attached[client.session_id]
@@ -247,11 +249,14 @@ class Clients:
             return
         client.n += 1
         client.unsent += 1
-        pending = Pending(call, client.n)
+        txn = Txn(self.wall_ms, client.session_id, client.generation, client.n, call.xid, call.floor, request)
+        body = txn_codec.encode_body(txn)
+        size = len(body)
+        pending = Pending(call, client.n, size)
         pending.done = done
         client.put(pending)
-        txn = Txn(self.wall_ms, client.session_id, client.generation, client.n, call.xid, call.floor, request)
-        self._outbox.add(txn_codec.encode_body(txn), txn, client)
+        self.unapplied_bytes += size
+        self._outbox.add(body, txn, client)
 
     def _refuse_unless_done(self, client: Client, call: Call) -> None:
         """Whatever the session had got done on earlier connections is known here since it was attached: a write that is
@@ -578,6 +583,7 @@ class Clients:
             self._close(client, "an earlier write of this connection was lost: attach again and resend")
             return
         pending = client.take_write()
+        self.unapplied_bytes -= pending.size
         assert pending.n == txn.n, "a write was applied out of its turn"
         body = pending.done if applied.body is DONE else applied.body
         if client.oldest is not pending or applied.closed:  # if it ends the session, the queue is answered with that

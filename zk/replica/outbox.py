@@ -15,6 +15,7 @@ class Outbox:
         self._bodies: list[bytes] = []
         self._txns: list[Txn | None] = []  # of each body; None: another server's client wrote it
         self._clients: list[Client | None] = []  # and its client; None: it is not a client's of this server
+        self._bytes = 0  # of all bodies
 
     def __len__(self) -> int:
         return len(self._bodies)
@@ -23,14 +24,18 @@ class Outbox:
         self._bodies.append(body)
         self._txns.append(txn)
         self._clients.append(client)
+        self._bytes += len(body)
 
     def take(self, bytes_max: int = sys.maxsize) -> tuple[list[bytes], list[Txn | None]]:
         """The bodies of the first writes, with no more than `bytes_max` together unless the first alone has more, and
         their transactions. They leave the outbox; what nobody wants any more is left out."""
-        count = max(1, bisect_right(list(accumulate(map(len, self._bodies))), bytes_max))
-        bodies, self._bodies = self._bodies[:count], self._bodies[count:]
-        txns, self._txns = self._txns[:count], self._txns[count:]
-        clients, self._clients = self._clients[:count], self._clients[count:]
+        bodies, txns, clients = self._bodies, self._txns, self._clients
+        count = len(bodies)
+        if self._bytes > bytes_max:
+            count = max(1, bisect_right(list(accumulate(map(len, bodies))), bytes_max))
+        self._bodies, self._txns, self._clients = bodies[count:], txns[count:], clients[count:]
+        self._bytes = sum(map(len, self._bodies))
+        del bodies[count:], txns[count:], clients[count:]
         unwanted = False
         for client in clients:
             if client is not None:
@@ -48,3 +53,4 @@ class Outbox:
         self._bodies = list(compress(self._bodies, wanted))
         self._txns = list(compress(self._txns, wanted))
         self._clients = list(compress(self._clients, wanted))
+        self._bytes = sum(map(len, self._bodies))

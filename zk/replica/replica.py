@@ -54,6 +54,9 @@ FORWARD_BYTES_MAX = 1024 * 1024  # one Forward carries no more than this, or a s
 PROPOSE_BYTES_MAX = 2 * 1024 * 1024
 """No more is proposed at once, or a single write. It all leaves before a follower can acknowledge any of it, and one
 that is `in_flight_bytes_max` behind is dropped: together with the window's bytes it must stay below that."""
+UNAPPLIED_BYTES_MAX = 4 * 1024 * 1024
+"""Of writes of this server's own clients. They come back to it on its connection with the leader, which they must not
+fill up: heartbeats wait behind them, and a follower that is `in_flight_bytes_max` behind is dropped."""
 
 
 @record
@@ -147,8 +150,11 @@ class Replica:
 
     @property
     def backlogged(self) -> bool:
-        """Whether more writes wait for the leader than is good: the caller should leave clients unread for a while."""
-        return len(self._outbox) > self._config.limits.outstanding_requests_max
+        """Whether more writes are under way than is good: the caller should leave clients unread for a while."""
+        return (
+            len(self._outbox) > self._config.limits.outstanding_requests_max
+            or self.clients.unapplied_bytes > UNAPPLIED_BYTES_MAX
+        )
 
     @property
     def gathering(self) -> bool:
