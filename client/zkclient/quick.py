@@ -143,6 +143,12 @@ class QuickStream(asyncio.BufferedProtocol, ByteStream):
     def resume_writing(self) -> None:
         self._writable.set()
 
+    def eof_received(self) -> bool:
+        """Nothing more comes: the end, also of what has yet to leave. True: the transport waits for `aclose`. By itself
+        it would close once that had left, and no call of it would work any more."""
+        self.connection_lost(None)
+        return True
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._ended = True
         self._arrived.set()

@@ -98,6 +98,18 @@ async def test_the_end_comes_behind_all_that_was_sent_and_is_told_again_and_agai
             await stream.send(b"to nobody")
 
 
+async def test_the_end_is_told_while_what_was_sent_has_yet_to_leave_and_the_stream_can_be_closed_after_it_has() -> None:
+    async with connected() as (stream, other):
+        stream.write(8 * MUCH)
+        await other.send_eof()
+        with anyio.fail_after(10), pytest.raises(anyio.EndOfStream):
+            await stream.receive()
+        assert await take(other, 8 * len(MUCH), BUFFER_BYTES) == 8 * MUCH
+        await anyio.wait_all_tasks_blocked()
+        stream.write(b"to nobody")
+        await stream.aclose()
+
+
 @pytest.mark.parametrize("wait", [QuickStream.receive, lambda stream: stream.send(32 * MUCH)])
 async def test_who_waits_can_be_cancelled(wait: Callable[[QuickStream], "asyncio.Future[object]"]) -> None:
     async with connected() as (stream, other):
