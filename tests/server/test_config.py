@@ -172,6 +172,7 @@ def test_variables_that_orchestrators_set_for_a_service_called_zk_are_not_ours()
         ("[limits]\nconection_max = 1", "unknown key 'conection_max' in [limits]; did you mean 'connections_max'?"),
         ("[limits]\nsession_timeout_ms_min = 1", "is set by session_timeout_ms"),
         ("[limits]\nframe_bytes_max = 0", "limits.frame_bytes_max: 0 is not allowed; a whole number from 1 to"),
+        ("[limits]\nframe_bytes_max = 33554433", "33554433 is not allowed; a whole number from 1 to 33554432 is"),
         ("limits = 3", "limits: 3 is not allowed; it is a table"),
         ("id = 256", "id: 256 is not allowed; a whole number from 1 to 255 is"),
         ("id = true", "id: True is not allowed"),

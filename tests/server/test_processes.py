@@ -8,11 +8,13 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from unittest.mock import ANY
 
 import pytest
 
 from tests.disks import quick_directory
 from zk.model.errors import NoNodeError
+from zk.model.limits import KIB, MIB
 from zk.model.record import ServerId, SessionId
 from zk.model.replies import DONE, Body, ConnectReply, Created, DataReply, Reply, StatusReply
 from zk.model.requests import Call, ClientRequest, Connect, Create, CreateMode, Delete, GetData, Sync
@@ -273,6 +275,18 @@ def same_everywhere(ensemble: Ensemble) -> bool:
         for client in clients:  # only now, for each session that is opened is a transaction too
             assert not isinstance(client.ask(Sync()), Exception)
         return len({everything(server.status()) for server in ensemble.servers}) == 1
+
+
+def test_the_largest_write_that_may_be_allowed_passes_through_an_ensemble(tmp_path: Path) -> None:
+    config = tmp_path / "zk.toml"
+    config.write_text(f"[limits]\nframe_bytes_max = {32 * MIB}\ndata_bytes_max = {32 * MIB}\n")
+    data = bytes(32 * MIB - KIB)
+    with start_ensemble(tmp_path, options=("--config", str(config))) as ensemble:
+        leader = ensemble.leader()
+        for server in ensemble.servers:
+            with session(server) as client:
+                assert client.ask(Create(f"/{server.id}", data)) == Created(f"/{server.id}", ANY)
+        assert (ensemble.leader(), leader.status().epoch) == (leader, 1)
 
 
 def test_a_server_imports_nothing_from_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

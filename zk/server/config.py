@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field, fields, replace
 from pathlib import Path
 
-from zk.model.limits import DEFAULT_LIMITS, Limits
+from zk.model.limits import DEFAULT_LIMITS, MIB, Limits
 from zk.model.record import ServerId, record
 from zk.server import values
 from zk.server.values import SERVER_ID_MAX, Address, ConfigError, Setting
@@ -90,6 +90,8 @@ _KEYS = (
 _FLAGS = {"peers": "peer", "sasl_users": "sasl-user"}  # which are repeated
 _SESSION_TIMEOUTS = ("session_timeout_ms_min", "session_timeout_ms_max")  # limits too, but set by session_timeout_ms
 _LIMITS = tuple(field.name for field in fields(Limits) if field.name not in _SESSION_TIMEOUTS)
+_REQUEST_BYTES_MAX = 32 * MIB  # a write of more could not be passed on to another server: half of PEER_FRAME_BYTES_MAX
+_MOST = dict.fromkeys(("frame_bytes_max", "zookeeper_frame_bytes_max", "data_bytes_max"), _REQUEST_BYTES_MAX)
 _VARIABLES = {f"ZK_{key.upper()}": key for key in _KEYS}
 _VARIABLES |= {f"ZK_LIMITS_{key.upper()}": f"limits.{key}" for key in _LIMITS}
 
@@ -192,7 +194,9 @@ def _build(settings: Mapping[str, Setting]) -> ServerConfig:
     if "session_timeout_ms" in settings:
         low, high = values.timeouts(settings["session_timeout_ms"])
     limits = {
-        key: values.integer(settings[f"limits.{key}"], 1, 1 << 40) for key in _LIMITS if f"limits.{key}" in settings
+        key: values.integer(settings[f"limits.{key}"], 1, _MOST.get(key, 1 << 40))
+        for key in _LIMITS
+        if f"limits.{key}" in settings
     }
     limits |= {"session_timeout_ms_min": low, "session_timeout_ms_max": high}
     return replace(_with_sasl_users(config, settings), limits=replace(DEFAULT_LIMITS, **limits))

@@ -34,7 +34,7 @@ class ZabConfig:
     proposal_txns_max: int = 512
     proposal_bytes_max: int = 256 * KIB
     sync_frames_max: int = 4  # frames of a synchronisation under way
-    in_flight_bytes_max: int = 8 * MIB  # sent to a follower and not acknowledged; beyond it its stream is dropped
+    in_flight_bytes_max: int = 8 * MIB  # sent to a follower and not acknowledged: more would not be sent, it is dropped
     history_entries_max: int = 120_000  # kept in memory for DIFF, if there is more than one voter
     history_bytes_max: int = 64 * MIB
     initial_counter: int = 0  # tests start an epoch's transactions behind it

@@ -177,11 +177,13 @@ class Streams:
         node, commit, last = self.node, self.committed(), entries[-1].zxid
         overdue = []
         for peer, follower in self.followers.items():
-            if follower.streaming:
-                node.send(peer, Proposal(self.epoch, follower.stream, prev, entries, commit))
-                follower.sent(last, size)
-                if follower.in_flight_bytes > node.config.in_flight_bytes_max:
-                    overdue.append(peer)
+            if not follower.streaming:
+                continue
+            if follower.in_flight_bytes > node.config.in_flight_bytes_max:
+                overdue.append(peer)
+                continue
+            node.send(peer, Proposal(self.epoch, follower.stream, prev, entries, commit))
+            follower.sent(last, size)
         for peer in overdue:
             self.drop(peer, "it acknowledges too slowly, and must be synchronised again")
 
